@@ -1,0 +1,140 @@
+"""Enrols uploads in a process of its own: it takes seconds, and an upload that crashes a decoder takes only that.
+
+Implements `schemas.identity_store.Enroller` with the embedded engines.
+"""
+
+import asyncio
+import ctypes
+import io
+import multiprocessing
+import signal
+import sys
+import wave
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from functools import cache
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from schemas.errors import EnrolmentRefused
+from schemas.identity_store import Enrolment
+from workers.video.embedded import EmbeddedFaceEngine
+from workers.voice.embedded import EmbeddedVoiceEngine
+from workers.voice.engine import SAMPLE_RATE
+
+MAX_PORTRAIT_PIXELS = 40_000_000
+MAX_VOICE_S = 300
+_RATES = range(8_000, 192_001)
+
+
+class ProcessEnroller:
+    """Runs one enrolment at a time in a child process, which is replaced when an upload kills it."""
+
+    def __init__(self) -> None:
+        """Start no process before the first upload."""
+        self._pool = self._fresh_pool()
+
+    @staticmethod
+    def _fresh_pool() -> ProcessPoolExecutor:
+        return ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"), initializer=_prepare_child)
+
+    async def face(self, image: bytes) -> Enrolment:
+        """See `Enroller.face`."""
+        return await self._run(enrol_face, image)
+
+    async def voice(self, sound: bytes) -> Enrolment:
+        """See `Enroller.voice`."""
+        return await self._run(enrol_voice, sound)
+
+    async def _run(self, enrol: Callable[[bytes], Enrolment], upload: bytes) -> Enrolment:
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._pool, enrol, upload)
+        except BrokenProcessPool:
+            self._pool.shutdown(wait=False)
+            self._pool = self._fresh_pool()
+            raise EnrolmentRefused("the upload crashed its decoder; send an ordinary JPEG, PNG or WAV file") from None
+
+    def close(self) -> None:
+        """End the child process."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _prepare_child() -> None:
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: gone when ingress is gone
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+@cache
+def _face_engine() -> EmbeddedFaceEngine:
+    return EmbeddedFaceEngine()
+
+
+@cache
+def _voice_engine() -> EmbeddedVoiceEngine:
+    return EmbeddedVoiceEngine()
+
+
+def enrol_face(image: bytes) -> Enrolment:
+    """Return the enrolment of a JPEG or PNG portrait; raises `EnrolmentRefused`."""
+    portrait = _decode_image(image)
+    engine = _face_engine()
+    template = engine.enrol(portrait)
+    ok, png = cv2.imencode(".png", portrait)
+    if not ok:
+        raise EnrolmentRefused("the portrait could not be stored as PNG")
+    return Enrolment(png.tobytes(), {engine.name: template})
+
+
+def enrol_voice(sound: bytes) -> Enrolment:
+    """Return the enrolment of a WAV file; raises `EnrolmentRefused`."""
+    pcm = decode_wav(sound)
+    engine = _voice_engine()
+    return Enrolment(pcm.astype("<i2").tobytes(), {engine.name: engine.enrol(pcm)})
+
+
+def _decode_image(image: bytes) -> NDArray[np.uint8]:
+    if not (image.startswith((b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"))):
+        raise EnrolmentRefused("the portrait is neither a JPEG nor a PNG file")
+    frame = cv2.imdecode(np.frombuffer(image, np.uint8), cv2.IMREAD_COLOR)
+    if frame is None:
+        raise EnrolmentRefused("the portrait does not decode; send an undamaged JPEG or PNG")
+    if frame.shape[0] * frame.shape[1] > MAX_PORTRAIT_PIXELS:
+        raise EnrolmentRefused(
+            f"the portrait has {frame.shape[1]}x{frame.shape[0]} pixels; at most {MAX_PORTRAIT_PIXELS} in all"
+        )
+    return frame.astype(np.uint8, copy=False)
+
+
+def decode_wav(sound: bytes) -> NDArray[np.int16]:
+    """Return a PCM16 WAV file of any common rate as (N,) int16 mono at 16 kHz; raises `EnrolmentRefused`."""
+    try:
+        with wave.open(io.BytesIO(sound)) as reader:
+            channels, width, rate = reader.getnchannels(), reader.getsampwidth(), reader.getframerate()
+            if width != 2:
+                raise EnrolmentRefused(f"the voice reference has {width * 8}-bit samples; send 16-bit PCM WAV")
+            if rate not in _RATES or not 1 <= channels <= 8:
+                raise EnrolmentRefused(f"the voice reference has {channels} channels at {rate} Hz; send mono or stereo")
+            if reader.getnframes() > MAX_VOICE_S * rate:
+                raise EnrolmentRefused(f"the voice reference is longer than {MAX_VOICE_S} s")
+            raw = reader.readframes(reader.getnframes())
+    except (wave.Error, EOFError) as error:
+        raise EnrolmentRefused(f"the voice reference is not a PCM WAV file: {error}") from None
+    whole = len(raw) // (2 * channels) * 2 * channels
+    mono = np.frombuffer(raw[:whole], "<i2").reshape(-1, channels).mean(axis=1)
+    return np.clip(np.rint(resample(mono, rate, SAMPLE_RATE)), -32768, 32767).astype(np.int16)
+
+
+def resample(signal_in: NDArray[np.float64], rate: int, wanted: int) -> NDArray[np.float64]:
+    """Return (N,) samples at another rate, band-limited by truncating or padding the spectrum of the whole clip."""
+    if rate == wanted or signal_in.size == 0:
+        return signal_in
+    length = round(signal_in.size * wanted / rate)
+    spectrum = np.fft.rfft(signal_in)
+    kept = np.zeros(length // 2 + 1, spectrum.dtype)
+    shared = min(kept.size, spectrum.size)
+    kept[:shared] = spectrum[:shared]
+    return np.fft.irfft(kept, length) * (length / signal_in.size)

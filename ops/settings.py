@@ -1,0 +1,147 @@
+"""Settings: `MIRAGE_*` environment variables, read once into one frozen record.
+
+An unknown `MIRAGE_*` variable or a bad value is an error that names the variable and what is accepted: a misspelt
+setting that is silently ignored costs an evening.
+"""
+
+import os
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from schemas.errors import Misconfigured
+from schemas.policy_config import CHUNK_LADDER_MS
+
+PREFIX = "MIRAGE_"
+
+
+def _text(raw: str) -> str:
+    return raw
+
+
+def _optional(raw: str) -> str | None:
+    return raw or None
+
+
+def _path(raw: str) -> Path:
+    return Path(raw).expanduser()
+
+
+def _list(raw: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in raw.split(",") if part.strip())
+
+
+def _one_of(*accepted: str) -> Callable[[str], str]:
+    def parse(raw: str) -> str:
+        if raw not in accepted:
+            raise ValueError(f"expected one of {', '.join(accepted)}")
+        return raw
+
+    return parse
+
+
+def _whole(low: int, high: int) -> Callable[[str], int]:
+    def parse(raw: str) -> int:
+        if not re.fullmatch(r"-?\d+", raw) or not low <= int(raw) <= high:
+            raise ValueError(f"expected a whole number from {low} to {high}")
+        return int(raw)
+
+    return parse
+
+
+def _chunk(raw: str) -> int:
+    if raw not in map(str, CHUNK_LADDER_MS):
+        raise ValueError(f"expected one of {', '.join(map(str, CHUNK_LADDER_MS))}")
+    return int(raw)
+
+
+def _url(raw: str) -> str | None:
+    if raw and not re.match(r"(redis|rediss|unix)://", raw):
+        raise ValueError("expected redis://, rediss:// or unix://")
+    return raw or None
+
+
+def _setting(default: Any, parse: Callable[[str], Any], meaning: str) -> Any:
+    return field(default=default, metadata={"parse": parse, "meaning": meaning})
+
+
+def _default_data_dir() -> Path:
+    base = os.environ.get("XDG_DATA_HOME")
+    return (Path(base) if base else Path.home() / ".local" / "share") / "mirage"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Every setting, by the name that follows `MIRAGE_`."""
+
+    redis_url: str | None = _setting(None, _url, "media plane server (and events, unless set); absent: embedded")
+    events_url: str | None = _setting(None, _url, "events plane server; absent: MIRAGE_REDIS_URL, or embedded")
+    server_binary: str | None = _setting(None, _optional, "server binary for the embedded planes")
+    data_dir: Path = field(
+        default_factory=_default_data_dir,
+        metadata={"parse": _path, "meaning": "keys, identities and events of the embedded servers"},
+    )
+    host: str = _setting("127.0.0.1", _text, "address that ingress listens on")
+    port: int = _setting(8787, _whole(0, 65535), "port that ingress listens on; 0 takes a free one")
+    allowed_origins: tuple[str, ...] = _setting((), _list, "origins that may open sessions; own origin always may")
+    jwt_secret: str | None = _setting(None, _optional, "HS256 secret, 32 bytes or more; absent: made in the data dir")
+    jwt_keys: Path | None = _setting(None, _path, "JWKS file with verification keys (EdDSA, ES256, RS256) by kid")
+    engine: str = _setting("auto", _one_of("auto", "embedded"), "face engine")
+    voice_engine: str = _setting("auto", _one_of("auto", "embedded"), "voice engine")
+    video_workers: int = _setting(1, _whole(0, 64), "video worker processes of `mirage up`")
+    voice_workers: int = _setting(1, _whole(0, 64), "voice worker processes of `mirage up`")
+    sessions_per_worker: int = _setting(4, _whole(1, 256), "sessions that one worker process holds")
+    max_faces: int = _setting(1, _whole(1, 16), "faces swapped at most, the largest first, unless a session says")
+    chunk_ms: int = _setting(192, _chunk, "audio chunk at session start, ms")
+    max_frame_bytes: int = _setting(262_144, _whole(1024, 16_777_216), "largest frame or chunk accepted, bytes")
+    media_retention_s: int = _setting(15, _whole(1, 3600), "how long media stays on its stream, s")
+    event_ttl_s: int = _setting(3600, _whole(1, 31_536_000), "how long an ended session's events stay, s")
+    video_deadline_ms: int = _setting(400, _whole(1, 3_600_000), "older frames are dropped, ms")
+    audio_deadline_ms: int = _setting(800, _whole(1, 3_600_000), "older chunks are skipped, ms")
+    video_order: str = _setting("newest", _one_of("newest", "fifo"), "newest: drop what is superseded; fifo: never")
+    lease_ms: int = _setting(3000, _whole(300, 600_000), "a worker silent for this long loses its sessions, ms")
+    log_level: str = _setting("info", _one_of("debug", "info", "warning", "error"), "least severe log line")
+    log_format: str = _setting("console", _one_of("console", "json"), "log lines for people, or for machines")
+
+
+@dataclass(frozen=True, slots=True)
+class SettingRow:
+    """One setting as `mirage doctor` shows it."""
+
+    name: str
+    value: str
+    source: str
+    meaning: str
+
+
+_SECRET = {"jwt_secret"}
+
+
+def read(environ: Mapping[str, str]) -> Settings:
+    """Return the settings in `environ`; raises `Misconfigured` naming the variable and what is accepted."""
+    known = {PREFIX + item.name.upper(): item for item in fields(Settings)}
+    unknown = sorted(name for name in environ if name.startswith(PREFIX) and name not in known)
+    if unknown:
+        raise Misconfigured(f"unknown setting {unknown[0]}; known are {', '.join(sorted(known))}")
+    values: dict[str, Any] = {}
+    for name, item in known.items():
+        if name in environ:
+            try:
+                values[item.name] = item.metadata["parse"](environ[name])
+            except ValueError as error:
+                shown = "(hidden)" if item.name in _SECRET else repr(environ[name])
+                raise Misconfigured(f"{name}={shown}: {error}") from None
+    return Settings(**values)
+
+
+def explain(settings: Settings, environ: Mapping[str, str]) -> list[SettingRow]:
+    """Return every setting with its value, where it came from and what it means."""
+    rows = []
+    for item in fields(Settings):
+        name = PREFIX + item.name.upper()
+        value = getattr(settings, item.name)
+        shown = "(set)" if item.name in _SECRET and value else str(value if value not in (None, ()) else "-")
+        rows.append(SettingRow(name, shown, "environment" if name in environ else "default", item.metadata["meaning"]))
+    return rows

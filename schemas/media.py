@@ -1,0 +1,73 @@
+"""What travels on the media plane: a header and a payload, as two fields of one stream entry."""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from msgspec.structs import replace
+
+from schemas.errors import CodecError
+from schemas.ids import EntryId
+from schemas.message import Count, Family, Message, encode
+
+SAMPLE_RATE = 16_000
+"""Samples a second of all sound: PCM16, mono."""
+
+HEADER, DATA, OUTCOME = b"h", b"d", b"o"
+"""Field names: header, payload, and (on outputs) the outcome event, which a successor can report for a dead worker."""
+
+
+class MediaHeader(Message, frozen=True, kw_only=True):
+    """Describes one frame or chunk, with the parameters in force when ingress accepted it."""
+
+    pts_us: int
+    """Media time of what is in the payload; for converted sound, of that sound (so lookahead can put it below 0)."""
+    sent_us: Count
+    """Wall time at which the writer sent it, for display only: two machines' clocks are never compared."""
+    rung: Count = 0
+    quality: Count = 85
+    """JPEG quality of the output."""
+    size: Count = 512
+    """Longer side of the output frame in pixels; 0 keeps the input's size."""
+    fps: Count = 20
+    chunk_ms: Count = 192
+    trace: str = ""
+    enc: str = ""
+    """Reserved for payload encryption; empty means plain."""
+
+
+class MediaEntry(NamedTuple):
+    """One decoded media entry. The payload is never re-encoded by the codec."""
+
+    id: EntryId
+    header: MediaHeader
+    data: bytes
+
+
+_headers: Family[MediaHeader] = Family(MediaHeader)
+
+
+def pack(header: MediaHeader, data: bytes, outcome: Message | None = None) -> dict[bytes, bytes]:
+    """Return the stream fields of a media entry."""
+    fields = {HEADER: encode(header), DATA: data}
+    if outcome is not None:
+        fields[OUTCOME] = encode(outcome)
+    return fields
+
+
+def unpack(entry_id: EntryId, fields: Mapping[bytes, bytes]) -> MediaEntry:
+    """Read a media entry; raises `CodecError` when a field is missing or the header is not one."""
+    try:
+        header, data = fields[HEADER], fields[DATA]
+    except KeyError as missing:
+        raise CodecError(f"media entry {entry_id} has no field {missing}") from None
+    return MediaEntry(entry_id, _headers.decode(header), data)
+
+
+def output_header(source: MediaHeader, *, pts_us: int, sent_us: int) -> MediaHeader:
+    """Return the header of what a worker made from `source`: the same parameters in force, its own times."""
+    return replace(source, pts_us=pts_us, sent_us=sent_us)
+
+
+def pcm_duration_us(data: bytes) -> int:
+    """Return how long PCM16 mono bytes last, in microseconds."""
+    return len(data) // 2 * 1_000_000 // SAMPLE_RATE

@@ -1,0 +1,110 @@
+"""A session's record and its life: created once, pushed on by traffic, ended once by whoever notices."""
+
+from dataclasses import dataclass
+
+from schemas.bus.base import Planes
+from schemas.errors import NotFound
+from schemas.events import EVENT, SessionEnded, SessionStarted
+from schemas.facts import SessionCreated
+from schemas.message import Count, Family, Message, encode
+from schemas.names import SESSIONS, Kind, SessionKeys
+from schemas.policy_config import PolicyConfig
+
+_RECORD, _DEADLINE, _ENDED = b"record", b"deadline_ms", b"ended"
+WORK = (Kind.VIDEO, Kind.VOICE, Kind.POLICY)
+"""Kinds of worker that every session wants."""
+
+
+class SessionRecord(Message, frozen=True, kw_only=True):
+    """What a session was created with."""
+
+    sid: str
+    owner: str
+    face: str = ""
+    """Identity whose face is worn; empty covers every face."""
+    voice: str = ""
+    """Identity whose voice is worn; empty silences."""
+    max_faces: Count = 1
+    on_miss: str = "blur"
+    bystanders: str = "blur"
+    chunk_ms: Count = 192
+    created_ms: Count
+    expires_ms: Count
+    """Consent of the identities ends here, and the session with it."""
+    config: PolicyConfig = PolicyConfig()
+
+
+_records: Family[SessionRecord] = Family(SessionRecord)
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A session as it stands."""
+
+    record: SessionRecord
+    deadline_ms: int
+    ended: str | None
+    """Why it ended; None while it lives."""
+
+    def over(self, now_ms: int) -> str | None:
+        """Return why the session should be treated as ended at `now_ms` (server time); None while it lives."""
+        if self.ended is not None:
+            return self.ended
+        if now_ms >= self.record.expires_ms:
+            return "consent_expired"
+        return "idle" if now_ms >= self.deadline_ms else None
+
+
+class SessionStore:
+    """Reads and writes sessions."""
+
+    def __init__(self, planes: Planes, *, media_retention_s: int = 15, event_ttl_s: int = 3600) -> None:
+        """Keep ended sessions' media and events for the given seconds."""
+        self._media, self._events = planes.media, planes.events
+        self._media_ttl_ms, self._event_ttl_ms = media_retention_s * 1000, event_ttl_s * 1000
+
+    async def create(self, record: SessionRecord, *, deadline_ms: int) -> None:
+        """Write the session and ask for its workers."""
+        keys = SessionKeys(record.sid)
+        await self._events.put(keys.session, {_RECORD: encode(record), _DEADLINE: b"%d" % deadline_ms})
+        started = SessionStarted(config=record.config, chunk_ms=record.chunk_ms, at_us=record.created_ms * 1000)
+        await self._events.append(keys.metrics, {EVENT: encode(started)})
+        created = SessionCreated(owner=record.owner, face=record.face, voice=record.voice)
+        await self._events.append(keys.control, {EVENT: encode(created)})
+        await self._events.put(SESSIONS, {record.sid.encode(): b"%d" % record.created_ms})
+        for kind in WORK:
+            await self._events.offer(kind, record.sid)
+
+    async def load(self, sid: str) -> Session:
+        """Return the session; raises `NotFound`."""
+        fields = await self._events.get(SessionKeys(sid).session)
+        if _RECORD not in fields:
+            raise NotFound(f"no session {sid}")
+        ended = fields.get(_ENDED)
+        return Session(
+            _records.decode(fields[_RECORD]),
+            int(fields.get(_DEADLINE, b"0")),
+            None if ended is None else ended.decode(),
+        )
+
+    async def touch(self, sid: str, *, deadline_ms: int) -> None:
+        """Push the deadline on."""
+        await self._events.put(SessionKeys(sid).session, {_DEADLINE: b"%d" % deadline_ms})
+
+    async def end(self, sid: str, reason: str) -> bool:
+        """End the session; returns whether this call did. Everyone may try, one succeeds, the reason is the first's."""
+        keys = SessionKeys(sid)
+        if not await self._events.put_once(keys.session, _ENDED, reason.encode()):
+            return False
+        ended = {EVENT: encode(SessionEnded(reason=reason))}
+        await self._events.append(keys.control, ended)
+        await self._events.append(keys.metrics, ended)
+        await self._events.drop_fields(SESSIONS, [sid.encode()])
+        await self._events.expire(keys.events_plane, ttl_ms=self._event_ttl_ms)
+        await self._media.expire(keys.media_plane, ttl_ms=self._media_ttl_ms)
+        return True
+
+    async def live(self) -> list[str]:
+        """Return the IDs of sessions that have not ended, oldest first."""
+        index = await self._events.get(SESSIONS)
+        return [name.decode() for name in sorted(index, key=lambda name: int(index[name]))]

@@ -1,0 +1,33 @@
+"""Fixtures that every part's tests share: real embedded servers, and the buses on them."""
+
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from ops.embedded_server import EmbeddedServer, ServerOptions, find_binary
+from schemas.bus.base import Planes
+from schemas.bus.redis import RedisBus
+
+
+@pytest.fixture(scope="session")
+def server_urls(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
+    """Two real servers, one a plane, as `mirage up` starts them: (media URL, events URL)."""
+    folder: Path = tmp_path_factory.mktemp("servers")
+    servers = [
+        EmbeddedServer(find_binary(None), folder / name, ServerOptions(name, durable=name == "events"))
+        for name in ("media", "events")
+    ]
+    for server in servers:
+        server.start()
+    yield servers[0].url, servers[1].url
+    for server in servers:
+        server.stop()
+
+
+@pytest.fixture
+async def planes(server_urls: tuple[str, str]) -> AsyncIterator[Planes]:
+    """Buses on the two servers. Tests share the servers, so they use their own session IDs."""
+    planes = Planes(RedisBus(server_urls[0]), RedisBus(server_urls[1]))
+    yield planes
+    await planes.close()

@@ -1,0 +1,80 @@
+"""Which of the frames that are there to work on. Pure; time comes in as numbers.
+
+| what | order `newest` (live) | order `fifo` (counting every frame, and sound) |
+|---|---|---|
+| below the floor | dropped, `late` | dropped, `late` |
+| older than the deadline | dropped, `stale` | dropped, `stale` |
+| more than fit into one frame interval at the measured cost | oldest dropped, `superseded` | kept |
+
+Age is measured in stream time plus a monotonic wait, never between two wall clocks: the newest input's ID minus this
+one's, plus the time that the newest has waited here.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from schemas.events import DropReason
+from schemas.media import MediaEntry
+
+MAX_BURST = 4
+
+
+class Order(StrEnum):
+    """What happens when more input is there than there is time."""
+
+    NEWEST = "newest"
+    FIFO = "fifo"
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """When an input is no longer worth working on."""
+
+    order: Order
+    deadline_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Drop:
+    """An input that is not worked on, and why."""
+
+    entry: MediaEntry
+    reason: DropReason
+
+
+def select(
+    entries: Sequence[MediaEntry], *, limits: Limits, floor_us: int | None, waited_us: int, burst: int
+) -> tuple[list[MediaEntry], list[Drop]]:
+    """Split `entries` (oldest first) into work, oldest first, and drops, oldest first.
+
+    `waited_us` is how long the newest has been here. `burst` is how many the worker can do within a frame interval.
+    """
+    if not entries:
+        return [], []
+    newest_ms = entries[-1].id.ms
+    work: list[MediaEntry] = []
+    drops: list[Drop] = []
+    for entry in entries:
+        age_ms = newest_ms - entry.id.ms + waited_us // 1000
+        if floor_us is not None and entry.header.pts_us < floor_us:
+            drops.append(Drop(entry, DropReason.LATE))
+        elif age_ms > limits.deadline_ms:
+            drops.append(Drop(entry, DropReason.STALE))
+        else:
+            work.append(entry)
+    if limits.order is Order.NEWEST:
+        surplus = len(work) - max(1, burst)
+        drops += [Drop(entry, DropReason.SUPERSEDED) for entry in work[: max(0, surplus)]]
+        work = work[max(0, surplus) :]
+        drops.sort(key=lambda drop: drop.entry.id)
+    return work, drops
+
+
+def burst_size(runtime_us: int, interval_us: int) -> int:
+    """Return how many frames fit into one interval at `runtime_us` each, 1 to `MAX_BURST`.
+
+    A network hands frames over in bursts; dropping all but the newest of a burst that there is time for would lose
+    frames for nothing.
+    """
+    return max(1, min(MAX_BURST, interval_us // max(1, runtime_us)))

@@ -1,0 +1,202 @@
+"""The task of every media worker: read input, choose what to work on, convert, publish, report.
+
+One outcome per input ID: an output, or a drop event that names the reason. Drops are reported before the frame that
+superseded them, an output's own outcome after its publication, so at any moment everything up to the checkpoint is
+settled and everything after it is not.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import structlog
+
+from schemas.bus.base import Entry, Fields
+from schemas.errors import CodecError, InputRejected
+from schemas.events import EVENT, DropReason, Outcome
+from schemas.facts import SettingsChanged
+from schemas.ids import EntryId
+from schemas.media import MediaEntry, MediaHeader, pack, unpack
+from schemas.message import encode
+from schemas.task import Lease, Source
+from workers.freshness import Drop, Limits, burst_size, select
+from workers.outcomes import last_reported, unreported
+from workers.session_watch import SessionWatch
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Converted:
+    """One output, before publication."""
+
+    header: MediaHeader
+    data: bytes
+
+
+class Converter(Protocol):
+    """What a medium adds to the task: its streams, its outcomes and the conversion itself."""
+
+    @property
+    def streams(self) -> tuple[str, str]:
+        """Input and output stream."""
+        ...
+
+    @property
+    def outcomes(self) -> tuple[type[Outcome], ...]:
+        """The types of this medium's outcome events."""
+        ...
+
+    async def open(self) -> None:
+        """Load templates and make the engine's session."""
+        ...
+
+    async def prime(self, checkpoint: EntryId) -> None:
+        """Rebuild from the input at or before `checkpoint` what a predecessor carried in memory."""
+        ...
+
+    async def change(self, settings: SettingsChanged) -> None:
+        """Take a live change of settings."""
+        ...
+
+    async def convert(self, entry: MediaEntry) -> Converted:
+        """Convert one input. Raises `InputRejected` when it would not decode; any other error is the engine's."""
+        ...
+
+    def processed(self, entry: MediaEntry, *, runtime_us: int, epoch: int) -> Outcome:
+        """Return the outcome event of the conversion just done."""
+        ...
+
+    def dropped(self, entry_id: EntryId, pts_us: int, reason: DropReason, *, epoch: int) -> Outcome:
+        """Return the outcome event of an input that is not published."""
+        ...
+
+    async def close(self) -> None:
+        """Release the engine's session."""
+        ...
+
+
+class MediaTask:
+    """Implements `SessionTask` for one medium of one session."""
+
+    def __init__(self, lease: Lease, converter: Converter, *, limits: Limits, retention_ms: int) -> None:
+        """Prepare; no I/O."""
+        self._lease, self._converter, self._limits, self._retention_ms = lease, converter, limits, retention_ms
+        self._pending: list[SettingsChanged] = []
+        self._watch = SessionWatch(lease, on_settings=self._pending.append)
+        self._runtime_us = 0
+        self._free_since_us = 0
+        self._log = log.bind(kind=lease.kind.value, sid=lease.keys.sid, worker=lease.worker, epoch=lease.epoch)
+
+    @property
+    def source(self) -> Source:
+        """The medium's input."""
+        return Source(self._lease.planes.media, self._converter.streams[0])
+
+    async def resume(self) -> EntryId:
+        """Report what the predecessor published but did not report; go on after everything settled."""
+        planes, keys = self._lease.planes, self._lease.keys
+        output = self._converter.streams[1]
+        await self._watch.start()
+        await self._converter.open()
+        reported = await last_reported(planes, keys.metrics, self._converter.outcomes)
+        repair = await unreported(planes, output, after=reported, epoch=self._lease.epoch)
+        if repair:
+            await planes.events.append_all(keys.metrics, repair)
+            self._log.info("reported for a predecessor", outcomes=len(repair))
+        checkpoint = max(reported, await planes.media.last_id(output))
+        await self._converter.prime(checkpoint)
+        self._free_since_us = self._lease.clock.monotonic_us()
+        return checkpoint
+
+    async def handle(self, entries: Sequence[Entry]) -> EntryId:
+        """Settle every entry: convert and publish the fresh ones, report the rest."""
+        arrived_us = self._lease.clock.monotonic_us()
+        media, unreadable = self._unpack(entries)
+        await self._report(unreadable)
+        interval_us = 1_000_000 // max(1, media[-1].header.fps) if media else 0
+        waiting = media
+        while waiting:
+            work, drops = select(
+                waiting,
+                limits=self._limits,
+                floor_us=self._watch.floor_us,
+                waited_us=self._lease.clock.monotonic_us() - arrived_us,
+                burst=burst_size(self._runtime_us, interval_us),
+            )
+            if self._watch.ended:
+                work, drops = [], [Drop(entry, DropReason.ENDED) for entry in waiting]
+            await self._report(drops)
+            if work:
+                await self._settle(work[0], arrived_us)
+            # What the next round sees as floor, age and end is what is in force by then.
+            waiting = work[1:]
+        return entries[-1].id
+
+    def _unpack(self, entries: Sequence[Entry]) -> tuple[list[MediaEntry], list[Drop]]:
+        media: list[MediaEntry] = []
+        unreadable: list[Drop] = []
+        for entry in entries:
+            try:
+                media.append(unpack(entry.id, entry.fields))
+            except CodecError as error:
+                self._log.error("unreadable input", id=str(entry.id), error=str(error))
+                blank = MediaEntry(entry.id, MediaHeader(pts_us=0, sent_us=0), b"")
+                unreadable.append(Drop(blank, DropReason.INVALID))
+        return media, unreadable
+
+    async def _settle(self, entry: MediaEntry, arrived_us: int) -> None:
+        """Convert one input, publish the output, report the outcome."""
+        clock = self._lease.clock
+        while self._pending:
+            await self._converter.change(self._pending.pop(0))
+        started_us = max(arrived_us, self._free_since_us)
+        try:
+            converted = await self._converter.convert(entry)
+        except InputRejected as error:
+            self._log.warning("input would not decode", id=str(entry.id), error=str(error))
+            await self._report([Drop(entry, DropReason.INVALID)])
+            return
+        except Exception:  # noqa: BLE001 - logged with its traceback; an engine may raise anything
+            # Whatever the engine did, this input is lost and nothing of it is shown; the session goes on.
+            self._log.exception("engine failed", id=str(entry.id))
+            await self._report([Drop(entry, DropReason.ENGINE)])
+            return
+        if self._watch.ended:  # revoked while the engine worked: not one frame more
+            await self._report([Drop(entry, DropReason.ENDED)])
+            return
+        runtime_us = clock.monotonic_us() - started_us
+        outcome = self._converter.processed(entry, runtime_us=runtime_us, epoch=self._lease.epoch)
+        await self._lease.planes.media.publish(
+            self._converter.streams[1],
+            entry.id,
+            pack(converted.header, converted.data, outcome),
+            fence=self._lease.fence,
+            keep_ms=self._retention_ms,
+        )
+        await self._lease.planes.events.append(self._lease.keys.metrics, {EVENT: encode(outcome)})
+        self._free_since_us = clock.monotonic_us()
+        self._runtime_us = runtime_us if self._runtime_us == 0 else (3 * self._runtime_us + runtime_us) // 4
+
+    async def _report(self, drops: Sequence[Drop]) -> None:
+        if not drops:
+            return
+        events: list[Fields] = [
+            {
+                EVENT: encode(
+                    self._converter.dropped(
+                        drop.entry.id, drop.entry.header.pts_us, drop.reason, epoch=self._lease.epoch
+                    )
+                )
+            }
+            for drop in drops
+        ]
+        await self._lease.planes.events.append_all(self._lease.keys.metrics, events)
+
+    async def tend(self) -> None:
+        """Nothing is due without input."""
+
+    async def close(self) -> None:
+        """Stop watching and release the engine's session."""
+        await self._watch.stop()
+        await self._converter.close()

@@ -1,0 +1,143 @@
+"""Video's part of the media task: JPEG in, engine, JPEG out, with the parameters stamped on the frame."""
+
+import time
+from dataclasses import dataclass
+
+import cv2
+import simplejpeg
+import structlog
+
+from schemas.errors import InputRejected, MirageError
+from schemas.events import DropReason, VideoDropped, VideoProcessed
+from schemas.facts import SettingsChanged
+from schemas.identity_store import IdentityStore
+from schemas.ids import EntryId
+from schemas.media import MediaEntry, output_header
+from schemas.task import Lease
+from workers.engine_thread import EngineThread
+from workers.media_task import Converted
+from workers.outcomes import VIDEO_OUTCOMES
+from workers.video.engine import Bystanders, FaceEngine, FaceResult, FaceSession, FaceSettings, Frame, OnMiss
+
+log = structlog.get_logger(__name__)
+
+MAX_SIDE = 1920
+"""Ingress refuses larger frames; a decoder that trusts its input is one bug away from a decompression bomb."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Done:
+    result: FaceResult
+    decode_us: int
+    encode_us: int
+
+
+class VideoConverter:
+    """Implements `Converter` for frames."""
+
+    outcomes = VIDEO_OUTCOMES
+
+    def __init__(self, lease: Lease, *, engine: FaceEngine, thread: EngineThread, identities: IdentityStore) -> None:
+        """Prepare; `open` makes the engine's session."""
+        self._lease, self._engine, self._thread, self._identities = lease, engine, thread, identities
+        self._session: FaceSession | None = None
+        self._face = lease.session.face
+        self._done: _Done | None = None
+
+    @property
+    def streams(self) -> tuple[str, str]:
+        """Frames in, frames out."""
+        return self._lease.keys.video_in, self._lease.keys.video_out
+
+    async def open(self) -> None:
+        """Open the engine's session with the template of the face that is worn."""
+        record = self._lease.session
+        settings = FaceSettings(record.max_faces, OnMiss(record.on_miss), Bystanders(record.bystanders))
+        template = await self._template()
+        self._session = await self._thread.run(self._engine.open, settings, template)
+
+    async def _template(self) -> bytes | None:
+        """Return the template, or None, which covers every face: revoked or unusable is never shown raw."""
+        if not self._face:
+            return None
+        try:
+            return await self._identities.template(self._face, "face", self._engine.name)
+        except MirageError as error:
+            log.warning("no face template", sid=self._lease.keys.sid, identity=self._face, error=str(error))
+            return None
+
+    async def prime(self, checkpoint: EntryId) -> None:
+        """Nothing: a tracker finds the face again in the first frame."""
+
+    async def change(self, settings: SettingsChanged) -> None:
+        """Wear another face from the next frame on."""
+        if settings.face is not None and settings.face != self._face:
+            self._face = settings.face
+            await self.open()
+
+    async def convert(self, entry: MediaEntry) -> Converted:
+        """Swap one frame. Raises `InputRejected` when the JPEG does not decode."""
+        data, self._done = await self._thread.run(self._work, entry)
+        header = output_header(entry.header, pts_us=entry.header.pts_us, sent_us=self._lease.clock.now_ms() * 1000)
+        return Converted(header, data)
+
+    def _work(self, entry: MediaEntry) -> tuple[bytes, _Done]:
+        """Do the work of `convert`, on the engine thread."""
+        if self._session is None:
+            raise RuntimeError("convert before open")
+        started = time.perf_counter_ns()
+        frame = fit(decode(entry.data), entry.header.size)
+        decoded = time.perf_counter_ns()
+        result = self._engine.process([(self._session, frame, entry.header.pts_us)])[0]
+        processed = time.perf_counter_ns()
+        data = simplejpeg.encode_jpeg(result.frame, entry.header.quality, "BGR", "420")
+        encoded = time.perf_counter_ns()
+        return data, _Done(result, (decoded - started) // 1000, (encoded - processed) // 1000)
+
+    def processed(self, entry: MediaEntry, *, runtime_us: int, epoch: int) -> VideoProcessed:
+        """Return the outcome of the frame just converted."""
+        if self._done is None:
+            raise RuntimeError("processed before convert")
+        done, result = self._done, self._done.result
+        return VideoProcessed(
+            id=str(entry.id),
+            pts_us=entry.header.pts_us,
+            epoch=epoch,
+            runtime_us=runtime_us,
+            stages_us={"decode": done.decode_us, **result.stages_us, "encode": done.encode_us},
+            faces=result.faces,
+            detector_ran=result.detector_ran,
+            confidence_pm=result.confidence_pm,
+            outcome=result.outcome,
+        )
+
+    def dropped(self, entry_id: EntryId, pts_us: int, reason: DropReason, *, epoch: int) -> VideoDropped:
+        """Return the outcome of a frame that is not published."""
+        return VideoDropped(id=str(entry_id), pts_us=pts_us, epoch=epoch, reason=reason)
+
+    async def close(self) -> None:
+        """Forget the engine's session."""
+        self._session = None
+
+
+def decode(jpeg: bytes) -> Frame:
+    """Return the BGR frame (H, W, 3) uint8; raises `InputRejected` on corrupt, truncated or oversized data."""
+    try:
+        height, width, _, _ = simplejpeg.decode_jpeg_header(jpeg)
+        if max(height, width) > MAX_SIDE:
+            raise InputRejected(f"frame is {width}x{height}; at most {MAX_SIDE} pixels a side", code="bad_frame")
+        frame: Frame = simplejpeg.decode_jpeg(jpeg, "BGR", strict=True)
+    except ValueError as error:
+        raise InputRejected(f"JPEG does not decode: {error}", code="bad_frame") from None
+    return frame
+
+
+def fit(frame: Frame, size: int) -> Frame:
+    """Shrink so that the longer side is at most `size` pixels (0: as it is); even sides, as chroma wants them."""
+    height, width = frame.shape[:2]
+    longer = max(height, width)
+    if size == 0 or longer <= size:
+        return frame
+    even = (max(2, round(width * size / longer / 2) * 2), max(2, round(height * size / longer / 2) * 2))
+    shrunk: Frame = cv2.resize(frame, even, interpolation=cv2.INTER_AREA)  # type: ignore[assignment]
+    return shrunk
