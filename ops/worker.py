@@ -25,7 +25,7 @@ async def run_worker(kind: Kind, settings: Settings) -> None:
     planes = open_planes(settings, Installation(settings.data_dir))
     thread = EngineThread()
     try:
-        await _await_servers(planes)
+        await await_servers(planes)
         factory: TaskFactory = await thread.run(task_factory, kind, planes, settings, thread)
         await run_until_signalled(runner(kind, planes, settings, factory))
     finally:
@@ -42,7 +42,7 @@ async def run_until_signalled(running: Runner) -> None:
     await running.run(stop)
 
 
-async def _await_servers(planes: Planes) -> None:
+async def await_servers(planes: Planes) -> None:
     """Wait for servers that are still starting; a server that answers but will not do is refused at once."""
     due = asyncio.get_running_loop().time() + _SERVER_WAIT_S
     while True:

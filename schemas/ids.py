@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from schemas.errors import CodecError
 
-_PATTERN = re.compile(r"(\d{1,20})-(\d{1,20})")
+_PATTERN = re.compile(r"([0-9]{1,20})-([0-9]{1,20})")
 
 
 class EntryId(NamedTuple):

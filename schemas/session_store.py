@@ -2,15 +2,17 @@
 
 from dataclasses import dataclass
 
+import msgspec
+
 from schemas.bus.base import Planes
 from schemas.errors import NotFound
-from schemas.events import EVENT, SessionEnded, SessionStarted
-from schemas.facts import SessionCreated
+from schemas.events import EVENT, ConsentRevoked, SessionEnded, SessionStarted
+from schemas.facts import SessionCreated, SettingsChanged, control_facts
 from schemas.message import Count, Family, Message, encode
 from schemas.names import SESSIONS, Kind, SessionKeys
 from schemas.policy_config import PolicyConfig
 
-_RECORD, _DEADLINE, _ENDED = b"record", b"deadline_ms", b"ended"
+_RECORD, _DEADLINE, _EXPIRES, _ENDED = b"record", b"deadline_ms", b"expires_ms", b"ended"
 WORK = (Kind.VIDEO, Kind.VOICE, Kind.POLICY)
 """Kinds of worker that every session wants."""
 
@@ -81,8 +83,11 @@ class SessionStore:
         if _RECORD not in fields:
             raise NotFound(f"no session {sid}")
         ended = fields.get(_ENDED)
+        record = _records.decode(fields[_RECORD])
+        if _EXPIRES in fields:
+            record = msgspec.structs.replace(record, expires_ms=min(record.expires_ms, int(fields[_EXPIRES])))
         return Session(
-            _records.decode(fields[_RECORD]),
+            record,
             int(fields.get(_DEADLINE, b"0")),
             None if ended is None else ended.decode(),
         )
@@ -90,6 +95,11 @@ class SessionStore:
     async def touch(self, sid: str, *, deadline_ms: int) -> None:
         """Push the deadline on."""
         await self._events.put(SessionKeys(sid).session, {_DEADLINE: b"%d" % deadline_ms})
+
+    async def limit(self, sid: str, *, expires_ms: int) -> None:
+        """End the session no later than this: it wears an identity now whose consent ends then."""
+        until = min((await self.load(sid)).record.expires_ms, expires_ms)
+        await self._events.put(SessionKeys(sid).session, {_EXPIRES: b"%d" % until})
 
     async def end(self, sid: str, reason: str) -> bool:
         """End the session; returns whether this call did. Everyone may try, one succeeds, the reason is the first's."""
@@ -108,3 +118,31 @@ class SessionStore:
         """Return the IDs of sessions that have not ended, oldest first."""
         index = await self._events.get(SESSIONS)
         return [name.decode() for name in sorted(index, key=lambda name: int(index[name]))]
+
+    async def worn(self, sid: str) -> set[str]:
+        """Return the identities that a session wears now: as created, and as changed since. Empty when it is gone."""
+        try:
+            record = (await self.load(sid)).record
+        except NotFound:
+            return set()
+        face, voice = record.face, record.voice
+        for entry in await self._events.entries(SessionKeys(sid).control):
+            fact = control_facts.decode(entry.fields[EVENT])
+            if isinstance(fact, SettingsChanged):
+                face = face if fact.face is None else fact.face
+                voice = voice if fact.voice is None else fact.voice
+        return {face, voice} - {""}
+
+    async def end_wearing(self, identity_id: str) -> list[str]:
+        """End every live session that wears a revoked identity; returns their IDs."""
+        revoked = {EVENT: encode(ConsentRevoked(identity=identity_id))}
+        ended = []
+        for sid in await self.live():
+            if identity_id not in await self.worn(sid):
+                continue
+            keys = SessionKeys(sid)
+            await self._events.append(keys.control, revoked)
+            await self._events.append(keys.metrics, revoked)
+            if await self.end(sid, "consent_revoked"):
+                ended.append(sid)
+        return ended

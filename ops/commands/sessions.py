@@ -1,0 +1,67 @@
+"""`mirage sessions` and `mirage token`."""
+
+import time
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from ingress.tokens import EVERYTHING, Scope
+from ops.commands.common import LOCAL_USER, connected, emit, json_option, run, start
+from ops.ingress import key_ring
+from ops.installation import Installation
+from ops.settings import Settings
+from ops.wiring import session_store
+from schemas.names import SessionKeys
+
+
+@click.command()
+@json_option
+def sessions(*, as_json: bool) -> None:
+    """List the live sessions."""
+    run(_list(start(role="cli"), as_json=as_json))
+
+
+async def _list(settings: Settings, *, as_json: bool) -> None:
+    async with connected(settings) as planes:
+        store = session_store(planes, settings)
+        rows = []
+        for sid in await store.live():
+            record, keys = (await store.load(sid)).record, SessionKeys(sid)
+            rows.append(
+                {
+                    "sid": sid,
+                    "owner": record.owner,
+                    "face": record.face,
+                    "voice": record.voice,
+                    "created_ms": record.created_ms,
+                    "frames_out": await planes.media.length(keys.video_out),
+                    "events": await planes.events.length(keys.metrics),
+                }
+            )
+
+    def human(console: Console) -> None:
+        table = Table("session", "owner", "face", "voice", "frames kept", "events")
+        for row in rows:
+            cells = ("sid", "owner", "face", "voice", "frames_out", "events")
+            table.add_row(*(str(row[cell]) for cell in cells))
+        console.print(table if rows else "no live sessions")
+
+    emit(rows, as_json=as_json, human=human)
+
+
+@click.command()
+@click.option("--sub", default=LOCAL_USER, show_default=True, help="Who the token is for.")
+@click.option(
+    "--scope",
+    "scopes",
+    multiple=True,
+    type=click.Choice([scope.value for scope in Scope]),
+    help="May be given several times; all of them when absent.",
+)
+@click.option("--ttl", default=3600, show_default=True, type=click.IntRange(1, 86_400), help="Seconds it lives.")
+def token(sub: str, scopes: tuple[str, ...], ttl: int) -> None:
+    """Print a login token signed with this installation's key."""
+    settings = start(role="cli")
+    keys = key_ring(settings, Installation(settings.data_dir))
+    click.echo(keys.login(sub, scopes or [scope.value for scope in EVERYTHING], now_s=int(time.time()), ttl_s=ttl))
