@@ -35,11 +35,7 @@ class ProcessEnroller:
 
     def __init__(self) -> None:
         """Start no process before the first upload."""
-        self._pool = self._fresh_pool()
-
-    @staticmethod
-    def _fresh_pool() -> ProcessPoolExecutor:
-        return ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"), initializer=_prepare_child)
+        self._pool: ProcessPoolExecutor | None = None
 
     async def face(self, image: bytes) -> Enrolment:
         """See `Enroller.face`."""
@@ -50,16 +46,21 @@ class ProcessEnroller:
         return await self._run(enrol_voice, sound)
 
     async def _run(self, enrol: Callable[[bytes], Enrolment], upload: bytes) -> Enrolment:
+        if self._pool is None:
+            self._pool = ProcessPoolExecutor(
+                1, mp_context=multiprocessing.get_context("spawn"), initializer=_prepare_child
+            )
         try:
             return await asyncio.get_running_loop().run_in_executor(self._pool, enrol, upload)
         except BrokenProcessPool:
-            self._pool.shutdown(wait=False)
-            self._pool = self._fresh_pool()
+            self.close()
             raise EnrolmentRefused("the upload crashed its decoder; send an ordinary JPEG, PNG or WAV file") from None
 
     def close(self) -> None:
         """End the child process."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        if self._pool is not None:
+            self._pool.shutdown(wait=False, cancel_futures=True)
+            self._pool = None
 
 
 def _prepare_child() -> None:

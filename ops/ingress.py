@@ -2,13 +2,14 @@
 
 import json
 import os
+import signal
 import socket
 from pathlib import Path
 from typing import Any
 
 import uvicorn
-from ingress.app import create_app
 
+from ingress.app import create_app
 from ingress.settings import IngressSettings
 from ingress.tokens import KeyRing
 from ops.enrolment import ProcessEnroller
@@ -86,6 +87,9 @@ async def run_ingress(settings: Settings, *, listener_fd: int | None) -> None:
                 server_header=False,
             )
         )
+        # uvicorn raises the signal that stopped it again when it is done; ours to outlive, there is more to close.
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda *_: None)
         await server.serve(sockets=[listener])
     finally:
         enroller.close()

@@ -74,10 +74,17 @@ def voice_engine(settings: Settings) -> VoiceEngine:
     return EmbeddedVoiceEngine()
 
 
+def limits_for(kind: Kind, settings: Settings) -> Limits:
+    """Return what a media worker drops. Sound is always worked on in order."""
+    if kind is Kind.VIDEO:
+        return Limits(Order(settings.video_order), settings.video_deadline_ms)
+    return Limits(Order.FIFO, settings.audio_deadline_ms)
+
+
 def video_factory(planes: Planes, settings: Settings, engine: FaceEngine, thread: EngineThread) -> TaskFactory:
     """Return the maker of video tasks."""
     identities = IdentityStore(planes.events)
-    limits = Limits(Order(settings.video_order), settings.video_deadline_ms)
+    limits = limits_for(Kind.VIDEO, settings)
 
     def make(lease: Lease) -> SessionTask:
         converter = VideoConverter(lease, engine=engine, thread=thread, identities=identities)
@@ -87,9 +94,9 @@ def video_factory(planes: Planes, settings: Settings, engine: FaceEngine, thread
 
 
 def voice_factory(planes: Planes, settings: Settings, engine: VoiceEngine, thread: EngineThread) -> TaskFactory:
-    """Return the maker of voice tasks. Sound is always worked on in order."""
+    """Return the maker of voice tasks."""
     identities = IdentityStore(planes.events)
-    limits = Limits(Order.FIFO, settings.audio_deadline_ms)
+    limits = limits_for(Kind.VOICE, settings)
 
     def make(lease: Lease) -> SessionTask:
         converter = VoiceConverter(lease, engine=engine, thread=thread, identities=identities)

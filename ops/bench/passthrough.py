@@ -1,75 +1,87 @@
-"""Engines that return their input, to measure or to torture everything around the engines.
+"""A converter that returns its input, to measure or to torture everything around the engines.
 
-They show the raw face and the raw voice, so nothing that serves people can select them: there is no setting that names
-them, only the benchmark and the fault tests build them.
+It shows the raw face and the raw voice, so nothing that serves people can select it: there is no setting that names
+it, only the benchmark and the fault tests build it.
 """
 
 import time
-from collections.abc import Sequence
 
-import numpy as np
-
-from workers.video.engine import FaceOutcome, FaceResult, FaceSession, FaceSettings, Frame
-from workers.voice.engine import Pcm, VoiceOutcome, VoiceResult, VoiceStream
-
-
-class _NoState:
-    """A session without state."""
-
-
-class PassthroughFaces:
-    """Implements `FaceEngine`; takes `cost_s` a frame."""
-
-    name = "passthrough"
-
-    def __init__(self, cost_s: float = 0.0) -> None:
-        """Pretend to work for `cost_s` seconds a frame."""
-        self._cost_s = cost_s
-
-    def enrol(self, portrait: Frame) -> bytes:
-        """Return a template that says nothing."""
-        return bytes(portrait.shape[:1])
-
-    def open(self, settings: FaceSettings, template: bytes | None) -> FaceSession:
-        """Return a session without state."""
-        del settings, template
-        return _NoState()
-
-    def process(self, jobs: Sequence[tuple[FaceSession, Frame, int]]) -> list[FaceResult]:
-        """Return the frames."""
-        time.sleep(self._cost_s)
-        return [FaceResult(frame, FaceOutcome.PASSED, 0, False, 0) for _, frame, _ in jobs]
+from schemas.events import AudioProcessed, AudioSkipped, DropReason, Outcome, VideoDropped, VideoProcessed
+from schemas.facts import SettingsChanged
+from schemas.ids import EntryId
+from schemas.media import MediaEntry, pcm_duration_us
+from schemas.names import Kind
+from schemas.task import Lease, SessionTask, TaskFactory
+from workers.engine_thread import EngineThread
+from workers.freshness import Limits
+from workers.media_task import Converted, MediaTask
+from workers.outcomes import AUDIO_OUTCOMES, VIDEO_OUTCOMES
 
 
-class _Echo:
-    lookahead = 0
-    context = 0
+class PassthroughConverter:
+    """Implements `Converter` for frames or sound; takes `cost_s` an input."""
 
-    def __init__(self, cost_s: float) -> None:
-        self._cost_s = cost_s
+    def __init__(self, lease: Lease, *, thread: EngineThread, cost_s: float) -> None:
+        """Pretend to work for `cost_s` seconds an input, on the engine thread."""
+        self._thread, self._cost_s = thread, cost_s
+        keys = lease.keys
+        self._video = lease.kind is Kind.VIDEO
+        self.streams = (keys.video_in, keys.video_out) if self._video else (keys.audio_in, keys.audio_out)
+        self.outcomes = VIDEO_OUTCOMES if self._video else AUDIO_OUTCOMES
 
-    def prime(self, pcm: Pcm) -> None:
+    async def open(self) -> None:
+        """Nothing to load."""
+
+    async def prime(self, checkpoint: EntryId) -> None:
         """Nothing to warm up."""
 
-    def process(self, pcm: Pcm) -> VoiceResult:
-        time.sleep(self._cost_s)
-        return VoiceResult(pcm, VoiceOutcome.CONVERTED)
+    async def change(self, settings: SettingsChanged) -> None:
+        """Nothing to change."""
+
+    async def convert(self, entry: MediaEntry) -> Converted:
+        """Return the input."""
+        if self._cost_s:
+            await self._thread.run(time.sleep, self._cost_s)
+        return Converted(entry.header, entry.data)
+
+    def processed(self, entry: MediaEntry, *, runtime_us: int, epoch: int) -> Outcome:
+        """Return the outcome of an input that was published."""
+        if self._video:
+            return VideoProcessed(
+                id=str(entry.id),
+                pts_us=entry.header.pts_us,
+                epoch=epoch,
+                runtime_us=runtime_us,
+                stages_us={},
+                faces=0,
+                detector_ran=False,
+                confidence_pm=0,
+                outcome="passed",
+            )
+        return AudioProcessed(
+            id=str(entry.id),
+            pts_us=entry.header.pts_us,
+            epoch=epoch,
+            runtime_us=runtime_us,
+            stages_us={},
+            duration_us=pcm_duration_us(entry.data),
+            outcome="converted",
+        )
+
+    def dropped(self, entry_id: EntryId, pts_us: int, reason: DropReason, *, epoch: int) -> Outcome:
+        """Return the outcome of an input that was not."""
+        kind = VideoDropped if self._video else AudioSkipped
+        return kind(id=str(entry_id), pts_us=pts_us, epoch=epoch, reason=reason)
+
+    async def close(self) -> None:
+        """Nothing to release."""
 
 
-class PassthroughVoices:
-    """Implements `VoiceEngine`; takes `cost_s` a chunk."""
+def passthrough_factory(thread: EngineThread, *, cost_s: float, limits: Limits, retention_ms: int) -> TaskFactory:
+    """Return the maker of pass-through tasks."""
 
-    name = "passthrough"
+    def make(lease: Lease) -> SessionTask:
+        converter = PassthroughConverter(lease, thread=thread, cost_s=cost_s)
+        return MediaTask(lease, converter, limits=limits, retention_ms=retention_ms)
 
-    def __init__(self, cost_s: float = 0.0) -> None:
-        """Pretend to work for `cost_s` seconds a chunk."""
-        self._cost_s = cost_s
-
-    def enrol(self, reference: Pcm) -> bytes:
-        """Return a template that says nothing."""
-        return np.int64(reference.size).tobytes()
-
-    def open(self, template: bytes | None) -> VoiceStream:
-        """Return a stream without delay."""
-        del template
-        return _Echo(self._cost_s)
+    return make

@@ -1,0 +1,58 @@
+"""`mirage bench pipeline|engines`."""
+
+import asyncio
+import json
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from ops.commands.common import json_option
+from ops.logging import configure
+
+
+@click.group()
+def bench() -> None:
+    """Measure on this machine; figures are medians of one run, to compare with each other."""
+    configure("warning", "console")
+
+
+def _show(title: str, figures: dict[str, Any], *, as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps(figures, indent=2))
+        return
+    table = Table("figure", "value", title=title)
+    for name, value in figures.items():
+        table.add_row(name, ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else str(value))
+    Console().print(table)
+
+
+@bench.command()
+@click.option("--frames", default=300, show_default=True, type=click.IntRange(30, 100_000), help="Frames a path.")
+@click.option("--batches", default=5, show_default=True, type=click.IntRange(1, 100), help="Alternating batches.")
+@json_option
+def pipeline(frames: int, batches: int, *, as_json: bool) -> None:
+    """Latency that the pipeline adds around an engine, next to the floor of two bare hops."""
+    from ops.bench.pipeline import measure  # noqa: PLC0415 - loads the web stack
+
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("frames", total=3 * (frames // batches) * batches)
+        figures = asyncio.run(measure(frames, batches, lambda n: bar.advance(task, n)))
+    _show("pipeline", figures.as_json(), as_json=as_json)
+
+
+@bench.command()
+@click.option("--frames", default=300, show_default=True, type=click.IntRange(30, 100_000), help="Video frames.")
+@click.option("--seconds", default=20, show_default=True, type=click.IntRange(2, 3600), help="Speech a chunk size.")
+@json_option
+def engines(frames: int, seconds: int, *, as_json: bool) -> None:
+    """CPU cost of the embedded engines on one core, next to the specification's budgets."""
+    from ops.bench.engines import measure, one_core  # noqa: PLC0415 - loads engines
+
+    one_core()
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("work", total=frames + 2)
+        figures = measure(frames, seconds, lambda n: bar.advance(task, n))
+    _show("engines", figures.as_json(), as_json=as_json)
