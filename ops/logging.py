@@ -13,9 +13,12 @@ def configure(level: str, form: str, **bound: str) -> None:
     renderer: structlog.types.Processor
     if form == "json":
         renderer = structlog.processors.JSONRenderer()
-        tracebacks: list[structlog.types.Processor] = [structlog.processors.dict_tracebacks]
+        tracebacks: list[structlog.types.Processor] = [structlog.processors.format_exc_info]
     else:
-        renderer = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+        # Plain: the pretty one prints every local, which here means whole frames of somebody's face.
+        renderer = structlog.dev.ConsoleRenderer(
+            colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
+        )
         tracebacks = []
     structlog.configure(
         processors=[

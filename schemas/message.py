@@ -75,7 +75,7 @@ def refusal(data: bytes, error: Exception) -> CodecError:
     """Return the clear form of a decoding error: a foreign version or tag is named before any field is."""
     try:
         envelope = _envelope.decode(data)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, ValueError):  # invalid UTF-8 is a ValueError only
         return CodecError(f"not a Mirage message: {error}")
     if envelope.v != VERSION:
         return CodecError(f"message {envelope.t!r} has version {envelope.v}; this build speaks version {VERSION}")

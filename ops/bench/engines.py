@@ -8,9 +8,11 @@ from dataclasses import dataclass, field
 import cv2
 import numpy as np
 
-from ops.demo.inputs import portrait_frame, talking_head, voice_reference
+from ops.demo.footage import FPS
+from ops.demo.inputs import Choice, DemoInputs, load
 from workers.video.embedded import EmbeddedFaceEngine
 from workers.video.engine import FaceOutcome, FaceSettings
+from workers.video.task import decode
 from workers.voice.embedded import EmbeddedVoiceEngine
 from workers.voice.engine import SAMPLE_RATE, Pcm
 
@@ -50,18 +52,19 @@ def one_core() -> None:
 
 def measure(frames: int, seconds: int, progress: Callable[[int], None]) -> EngineFigures:
     """Run both engines: `frames` frames of 512x512, and `seconds` of speech at 96 and at 192 ms."""
-    figures = EngineFigures()
-    _video(figures, frames, progress)
+    figures, inputs = EngineFigures(), load(Choice(), max(seconds, frames / FPS))
+    _video(figures, inputs, frames, progress)
     for chunk_ms in (96, 192):
-        figures.chunks[chunk_ms] = _voice(chunk_ms, seconds)
+        figures.chunks[chunk_ms] = _voice(inputs, chunk_ms, seconds)
         progress(1)
     return figures
 
 
-def _video(figures: EngineFigures, count: int, progress: Callable[[int], None]) -> None:
+def _video(figures: EngineFigures, inputs: DemoInputs, count: int, progress: Callable[[int], None]) -> None:
     engine = EmbeddedFaceEngine()
-    session = engine.open(FaceSettings(), engine.enrol(portrait_frame()))
-    for n, frame in enumerate(talking_head(count)):
+    session = engine.open(FaceSettings(), engine.enrol(inputs.portrait_bgr))
+    for n in range(count):
+        frame = decode(inputs.clip.jpegs[inputs.clip.index(n)])
         started = time.thread_time()
         result = engine.process([(session, frame, n * 50_000)])[0]
         spent = time.thread_time() - started
@@ -73,12 +76,11 @@ def _video(figures: EngineFigures, count: int, progress: Callable[[int], None]) 
         progress(1)
 
 
-def _voice(chunk_ms: int, seconds: int) -> list[float]:
+def _voice(inputs: DemoInputs, chunk_ms: int, seconds: int) -> list[float]:
     engine = EmbeddedVoiceEngine()
-    target, source = voice_reference("target"), voice_reference("source")
-    stream = engine.open(engine.enrol(target))
+    stream = engine.open(engine.enrol(inputs.voice))
     size = chunk_ms * SAMPLE_RATE // 1000
-    speech: Pcm = np.resize(source, seconds * SAMPLE_RATE // size * size)
+    speech: Pcm = np.resize(inputs.speech, seconds * SAMPLE_RATE // size * size)
     ratios = []
     for start in range(0, speech.size, size):
         started = time.thread_time()

@@ -26,7 +26,7 @@ import cv2
 import numpy as np
 
 from ops.bench.floor import TwoHops
-from ops.client import Connection, MirageClient
+from ops.client import MirageClient, ReceivedMedia, SessionConnection
 from ops.commands.up import ready
 from ops.settings import Settings
 from ops.supervisor import System, login_code
@@ -174,20 +174,20 @@ class BusHops:
 
 
 @contextlib.asynccontextmanager
-async def _websocket(system: System, planes: Planes) -> AsyncIterator[Connection]:
+async def _websocket(system: System, planes: Planes) -> AsyncIterator[SessionConnection]:
     client = MirageClient(system.http_url)
     await client.login(await login_code(planes.events, "bench"))
     sid = await client.create_session()
-    async with client.connect(sid, "publish") as connection:
+    async with await client.connect(sid) as connection:
         yield connection
 
 
-async def _time_websocket(connection: Connection, data: bytes) -> float:
+async def _time_websocket(connection: SessionConnection, data: bytes) -> float:
     """Return seconds from sending a frame to receiving its output."""
     pts_us = time.monotonic_ns() // 1000
     started = time.perf_counter()
     await connection.send_video(pts_us, data)
-    async for message in connection.media():
-        if message.pts_us == pts_us:
+    async for message in connection:
+        if isinstance(message, ReceivedMedia) and message.pts_us == pts_us:
             return time.perf_counter() - started
     raise ConnectionError("the connection closed before the frame came back")

@@ -1,10 +1,10 @@
 """`mirage bench pipeline|engines`."""
 
-import asyncio
 import json
 from typing import Any
 
 import click
+import uvloop
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
@@ -39,7 +39,7 @@ def pipeline(frames: int, batches: int, *, as_json: bool) -> None:
 
     with Progress(console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("frames", total=3 * (frames // batches) * batches)
-        figures = asyncio.run(measure(frames, batches, lambda n: bar.advance(task, n)))
+        figures = uvloop.run(measure(frames, batches, lambda n: bar.advance(task, n)))
     _show("pipeline", figures.as_json(), as_json=as_json)
 
 

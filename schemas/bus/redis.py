@@ -80,12 +80,19 @@ def _translated(
 
     @wraps(method)
     async def call(self: "RedisBus", /, *args: P.args, **kwargs: P.kwargs) -> R:
+        task = asyncio.current_task()
+        asked = 0 if task is None else task.cancelling()
         try:
-            return await method(self, *args, **kwargs)
+            result = await method(self, *args, **kwargs)
         except (rex.ConnectionError, rex.TimeoutError, OSError) as error:
             raise BusUnavailable(f"{self.address} does not answer: {error}") from error
         except rex.OutOfMemoryError as error:
             raise BusUnavailable(f"{self.address} is at its memory limit: {error}") from error
+        # redis-py sends inside `asyncio.wait_for`, which on Python 3.11 loses a cancellation that arrives just as the
+        # sending is done: the task would go on for ever, and whoever waits for its end would hang.
+        if task is not None and task.cancelling() > asked:
+            raise asyncio.CancelledError
+        return result
 
     return call
 
