@@ -17,6 +17,7 @@ from functools import cache
 
 import cv2
 import numpy as np
+import simplejpeg
 from numpy.typing import NDArray
 
 from schemas.errors import EnrolmentRefused
@@ -59,7 +60,8 @@ class ProcessEnroller:
     def close(self) -> None:
         """End the child process."""
         if self._pool is not None:
-            self._pool.shutdown(wait=False, cancel_futures=True)
+            # Waits: an executor that is dropped while its thread still talks to the child dies with a traceback.
+            self._pool.shutdown(cancel_futures=True)
             self._pool = None
 
 
@@ -81,7 +83,7 @@ def _voice_engine() -> EmbeddedVoiceEngine:
 
 def enrol_face(image: bytes) -> Enrolment:
     """Return the enrolment of a JPEG or PNG portrait; raises `EnrolmentRefused`."""
-    portrait = _decode_image(image)
+    portrait = decode_image(image)
     engine = _face_engine()
     template = engine.enrol(portrait)
     ok, png = cv2.imencode(".png", portrait)
@@ -97,17 +99,27 @@ def enrol_voice(sound: bytes) -> Enrolment:
     return Enrolment(pcm.astype("<i2").tobytes(), {engine.name: engine.enrol(pcm)})
 
 
-def _decode_image(image: bytes) -> NDArray[np.uint8]:
-    if not (image.startswith((b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"))):
-        raise EnrolmentRefused("the portrait is neither a JPEG nor a PNG file")
+def decode_image(image: bytes) -> NDArray[np.uint8]:
+    """Return a JPEG or PNG as (H, W, 3) uint8 BGR; raises `EnrolmentRefused`."""
+    width, height = _dimensions(image)
+    if width * height > MAX_PORTRAIT_PIXELS:  # from the header: a small file can claim to be an enormous picture
+        raise EnrolmentRefused(f"the portrait has {width}x{height} pixels; at most {MAX_PORTRAIT_PIXELS} in all")
     frame = cv2.imdecode(np.frombuffer(image, np.uint8), cv2.IMREAD_COLOR)
     if frame is None:
         raise EnrolmentRefused("the portrait does not decode; send an undamaged JPEG or PNG")
-    if frame.shape[0] * frame.shape[1] > MAX_PORTRAIT_PIXELS:
-        raise EnrolmentRefused(
-            f"the portrait has {frame.shape[1]}x{frame.shape[0]} pixels; at most {MAX_PORTRAIT_PIXELS} in all"
-        )
     return frame.astype(np.uint8, copy=False)
+
+
+def _dimensions(image: bytes) -> tuple[int, int]:
+    if image.startswith(b"\x89PNG\r\n\x1a\n") and len(image) >= 24:
+        return int.from_bytes(image[16:20], "big"), int.from_bytes(image[20:24], "big")
+    if image.startswith(b"\xff\xd8\xff"):
+        try:
+            height, width, _, _ = simplejpeg.decode_jpeg_header(image)
+        except ValueError as error:
+            raise EnrolmentRefused(f"the portrait is a damaged JPEG: {error}") from None
+        return width, height
+    raise EnrolmentRefused("the portrait is neither a JPEG nor a PNG file")
 
 
 def decode_wav(sound: bytes) -> NDArray[np.int16]:
