@@ -1,0 +1,98 @@
+"""`mirage demo`: real media through a whole system of its own, measured."""
+
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from ops.commands.common import emit, json_option, start
+from schemas.errors import Misconfigured
+
+_FILE = click.Path(exists=True, dir_okay=False, readable=True, path_type=Path)
+_FOLDER = click.Path(file_okay=False, path_type=Path)
+
+
+@click.command()
+@click.option("--video", type=_FILE, help="Video of a person, any format; a public clip when absent.")
+@click.option("--speech", type=_FILE, help="Speech to convert; the video's own sound, or a public clip, when absent.")
+@click.option("--portrait", type=_FILE, help="JPEG or PNG of the face to wear; a public-domain portrait when absent.")
+@click.option("--voice", type=_FILE, help="WAV, 10 s or more of the voice to speak with; a public clip when absent.")
+@click.option("--seconds", default=20.0, show_default=True, type=click.FloatRange(3, 300), help="How much is played.")
+@click.option(
+    "--out",
+    default=Path("out/demo"),
+    show_default=True,
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder.",
+)
+@json_option
+def demo(
+    video: Path | None,
+    speech: Path | None,
+    portrait: Path | None,
+    voice: Path | None,
+    seconds: float,
+    out: Path,
+    *,
+    as_json: bool,
+) -> None:
+    """Swap a face and convert a voice, live, on this machine alone; exit code 1 when something did not work.
+
+    Files of your own are used under a consent record in your name: by giving them you attest that the person agreed.
+    The demo runs in a temporary folder, on a free port of this machine, and removes everything but its results.
+    """
+    start(role="demo")
+    try:
+        from ops.demo.inputs import Choice  # noqa: PLC0415 - needs the extra `demo`, and loads engines
+        from ops.demo.report import show  # noqa: PLC0415
+        from ops.demo.run import run_demo  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        raise Misconfigured(f"the demo needs {error.name}; install the extra: pip install 'mirage[demo]'") from None
+    messages = Console(stderr=True)
+    if portrait or voice:
+        messages.print("Using your own portrait or voice: you attest that the person agreed.")
+    signal.signal(signal.SIGTERM, _as_interrupt)
+    with _progress(messages) as progress:
+        found, problems = run_demo(Choice(video, speech, portrait, voice), seconds, out, progress)
+    emit(found, as_json=as_json, human=lambda console: show(console, found))
+    messages.print(f"Written to {out}/: before_after.mp4, contact_sheet.jpg, metrics.json", soft_wrap=True)
+    for problem in problems:
+        messages.print(f"[bold red]failed:[/] {problem}")
+    if problems:
+        sys.exit(1)
+
+
+def _as_interrupt(number: int, frame: FrameType | None) -> None:
+    """Make of SIGTERM what Ctrl-C is: everything is stopped and removed."""
+    del number, frame
+    signal.raise_signal(signal.SIGINT)
+
+
+@contextmanager
+def _progress(console: Console) -> Iterator[Callable[[str, float], None]]:
+    """Show on `console` what is being done; yields how to tell."""
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f} %"),
+        TimeElapsedColumn(),
+        console=console,
+    )
+    with bar:
+        task = bar.add_task("", total=1.0)
+        shown = ""
+
+        def tell(what: str, share: float) -> None:
+            nonlocal shown
+            if what != shown:
+                shown = what
+                bar.reset(task, total=1.0, description=what)
+            bar.update(task, completed=share)
+
+        yield tell

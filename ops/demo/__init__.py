@@ -1,0 +1,1 @@
+"""`mirage demo`: real media through the whole running system, measured."""
