@@ -7,7 +7,8 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 .PHONY: venv demo up test lint format bench lock clean
 
 # A stamp holds the hash of what was installed: an unchanged lock installs nothing, so nothing needs the network.
-# Locks are installed as they stand (--no-deps, hashes required); `demo` is a part of `dev`, with the same versions.
+# Locks are installed as they stand (--no-deps, hashes required); `cpu` is a part of `demo`, and that of `dev`,
+# with the same versions.
 define install
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@want=$$(cat requirements/$(1).txt pyproject.toml | sha256sum); \
@@ -26,7 +27,7 @@ demo:
 	$(BIN)/mirage demo
 
 up:
-	$(call install,demo)
+	$(call install,cpu)
 	$(BIN)/mirage up
 
 test: venv
@@ -49,7 +50,7 @@ bench: venv
 # never imported, so what it would need to run is left out.
 COMPILE := uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url -q
 lock:
-	$(COMPILE) pyproject.toml -o requirements/cpu.txt
+	$(COMPILE) pyproject.toml requirements/build.in -o requirements/cpu.txt
 	$(COMPILE) pyproject.toml requirements/build.in --extra demo -c requirements/cpu.txt \
 	  --no-emit-package scipy --no-emit-package pillow -o requirements/demo.txt
 	$(COMPILE) pyproject.toml requirements/build.in --extra dev -c requirements/cpu.txt -c requirements/demo.txt \

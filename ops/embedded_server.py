@@ -10,8 +10,12 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import structlog
+
 from ops.tether import command
 from schemas.errors import Misconfigured
+
+log = structlog.get_logger(__name__)
 
 _START_S = 10.0
 _SOCKET_PATH_MAX = 100  # sun_path holds 104 to 108 bytes
@@ -61,6 +65,7 @@ class EmbeddedServer:
         self._binary, self._folder, self._options = binary, folder, options
         self._process: subprocess.Popen[bytes] | None = None
         self._sockets: str | None = None
+        self._port = 0
         self.url = ""
         self.tcp_url: str | None = None
 
@@ -74,12 +79,14 @@ class EmbeddedServer:
     def start(self) -> None:
         """Start the server and wait until it answers; raises `Misconfigured` with its last words when it does not."""
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        # The socket lives in a short private folder: a data directory's path may be longer than a socket's may be.
-        self._sockets = tempfile.mkdtemp(prefix="mirage-")
+        if self._sockets is None:
+            # A short private folder: a data directory's path may be longer than a socket's may be.
+            self._sockets = tempfile.mkdtemp(prefix="mirage-")
         path = os.path.join(self._sockets, f"{self._options.name}.sock")  # noqa: PTH118 - a str for the server
         if len(path) > _SOCKET_PATH_MAX:
             raise Misconfigured(f"{path} is too long for a unix socket; set TMPDIR to a shorter folder")
-        port = _free_port() if self._options.tcp else 0
+        port = (self._port or _free_port()) if self._options.tcp else 0
+        self._port = port
         log = self._folder / "server.log"
         try:
             with log.open("wb") as sink:
@@ -130,6 +137,12 @@ class EmbeddedServer:
         words = log.read_text("utf-8", "replace").strip().splitlines()[-3:]
         raise Misconfigured(f"the embedded {self._options.name} server did not start: {' | '.join(words)}")
 
+    def tend(self) -> None:
+        """Start the server again, at the same address, when it has died: the durable one with its data."""
+        if self._process is not None and (code := self._process.poll()) is not None:
+            log.error("stream server died", name=self._options.name, code=code)
+            self.start()
+
     def stop(self) -> None:
         """Stop the server, gently first, and remove its socket."""
         if self._process is not None and self._process.poll() is None:
@@ -141,6 +154,7 @@ class EmbeddedServer:
                 self._process.wait()
         if self._sockets is not None:
             shutil.rmtree(self._sockets, ignore_errors=True)
+            self._sockets = None
 
 
 def _free_port() -> int:

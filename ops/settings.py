@@ -116,7 +116,13 @@ class SettingRow:
     meaning: str
 
 
-_SECRET = {"jwt_secret"}
+def redacted(url: str) -> str:
+    """Return a server URL without its credentials, for people's eyes and logs."""
+    return re.sub(r"//[^/@]*@", "//(hidden)@", url)
+
+
+def _shown(name: str, value: str) -> str:
+    return "(hidden)" if name == "jwt_secret" else redacted(value)
 
 
 def read(environ: Mapping[str, str]) -> Settings:
@@ -131,8 +137,7 @@ def read(environ: Mapping[str, str]) -> Settings:
             try:
                 values[item.name] = item.metadata["parse"](environ[name])
             except ValueError as error:
-                shown = "(hidden)" if item.name in _SECRET else repr(environ[name])
-                raise Misconfigured(f"{name}={shown}: {error}") from None
+                raise Misconfigured(f"{name}={_shown(item.name, environ[name])!r}: {error}") from None
     return Settings(**values)
 
 
@@ -142,6 +147,6 @@ def explain(settings: Settings, environ: Mapping[str, str]) -> list[SettingRow]:
     for item in fields(Settings):
         name = PREFIX + item.name.upper()
         value = getattr(settings, item.name)
-        shown = "(set)" if item.name in _SECRET and value else str(value if value not in (None, ()) else "-")
+        shown = "-" if value in (None, ()) else _shown(item.name, str(value))
         rows.append(SettingRow(name, shown, "environment" if name in environ else "default", item.metadata["meaning"]))
     return rows

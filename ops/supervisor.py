@@ -75,27 +75,33 @@ class Servers:
 
     def __init__(self, settings: Settings, installation: Installation) -> None:
         """Prepare; nothing runs before `start`."""
-        self._embedded: list[EmbeddedServer] = []
+        self._embedded: dict[str, EmbeddedServer] = {}
         if settings.redis_url is None:
             binary = find_binary(settings.server_binary)
-            self._embedded = [
-                EmbeddedServer(binary, installation.folder / name, ServerOptions(name, durable=name == "events"))
-                for name in ("media", "events")
-            ]
+            wanted = ("media",) if settings.events_url else ("media", "events")
+            self._embedded = {
+                name: EmbeddedServer(binary, installation.folder / name, ServerOptions(name, durable=name == "events"))
+                for name in wanted
+            }
         self._settings = settings
 
     def start(self) -> tuple[str, str]:
         """Start them; returns (media URL, events URL)."""
-        for server in self._embedded:
+        for server in self._embedded.values():
             server.start()
-        if self._embedded:
-            return self._embedded[0].url, self._settings.events_url or self._embedded[1].url
-        media = self._settings.redis_url or ""
+        media = self._settings.redis_url or self._embedded["media"].url
+        if "events" in self._embedded:
+            return media, self._embedded["events"].url
         return media, self._settings.events_url or media
+
+    def tend(self) -> None:
+        """Start again what has died."""
+        for server in self._embedded.values():
+            server.tend()
 
     def stop(self) -> None:
         """Stop them; the events server writes its file to the end first."""
-        for server in self._embedded:
+        for server in self._embedded.values():
             server.stop()
 
 
@@ -156,6 +162,7 @@ class System:
     async def tend(self, stop: asyncio.Event) -> None:
         """Keep every process running until `stop` is set."""
         while not stop.is_set():
+            self._servers.tend()
             for child in self.children:
                 child.tend(self._environ)
             with contextlib.suppress(TimeoutError):

@@ -92,30 +92,12 @@ class FrameRejected(Message, frozen=True, kw_only=True):
     reason: str
 
 
-class FrameThinned(Message, frozen=True, kw_only=True):
-    """Ingress left a frame out to hold the frame rate in force; it never got an ID."""
-
-    producer: str
-    seq: Count
-    pts_us: int
-
-
 class RateLimited(Message, frozen=True, kw_only=True):
     """A client went over a rate limit."""
 
     producer: str
     seq: Count
     scope: str
-
-
-class Backlog(Message, frozen=True, kw_only=True):
-    """Queue lengths, in entries."""
-
-    producer: str
-    seq: Count
-    audio: Count
-    video: Count
-    outbound: Count
 
 
 class Playback(Message, frozen=True, kw_only=True):
@@ -150,9 +132,7 @@ MetricEvent = (
     | AudioSkipped
     | WorkerTook
     | FrameRejected
-    | FrameThinned
     | RateLimited
-    | Backlog
     | Playback
     | ConsentRevoked
     | SessionEnded

@@ -7,7 +7,7 @@
 | more than fit into one frame interval at the measured cost | oldest dropped, `superseded` | kept |
 
 Age is measured in stream time plus a monotonic wait, never between two wall clocks: the newest input's ID minus this
-one's, plus the time that the newest has waited here.
+one's, plus the time waited here.
 """
 
 from collections.abc import Sequence
@@ -44,15 +44,19 @@ class Drop:
 
 
 def select(
-    entries: Sequence[MediaEntry], *, limits: Limits, floor_us: int | None, waited_us: int, burst: int
+    entries: Sequence[MediaEntry],
+    *,
+    limits: Limits,
+    floor_us: int | None,
+    newest_ms: int,
+    waited_us: int,
+    burst: int,
 ) -> tuple[list[MediaEntry], list[Drop]]:
     """Split `entries` (oldest first) into work, oldest first, and drops, oldest first.
 
-    `waited_us` is how long the newest has been here. `burst` is how many the worker can do within a frame interval.
+    `newest_ms` is the stream time of the newest input, in `entries` or beyond; `waited_us` is how long `entries` have
+    been here. `burst` is how many the worker can do within a frame interval.
     """
-    if not entries:
-        return [], []
-    newest_ms = entries[-1].id.ms
     work: list[MediaEntry] = []
     drops: list[Drop] = []
     for entry in entries:
@@ -64,7 +68,8 @@ def select(
         else:
             work.append(entry)
     if limits.order is Order.NEWEST:
-        surplus = len(work) - max(1, burst)
+        beyond = bool(entries) and newest_ms > entries[-1].id.ms  # newer ones wait, more than were read at once
+        surplus = len(work) - (0 if beyond else max(1, burst))
         drops += [Drop(entry, DropReason.SUPERSEDED) for entry in work[: max(0, surplus)]]
         work = work[max(0, surplus) :]
         drops.sort(key=lambda drop: drop.entry.id)

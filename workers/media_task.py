@@ -25,6 +25,8 @@ from workers.session_watch import SessionWatch
 
 log = structlog.get_logger(__name__)
 
+_MAYBE_MORE = 8  # entries: a batch this long is a backlog, and the read may have stopped in the middle of it
+
 
 @dataclass(frozen=True, slots=True)
 class Converted:
@@ -40,11 +42,6 @@ class Converter(Protocol):
     @property
     def streams(self) -> tuple[str, str]:
         """Input and output stream."""
-        ...
-
-    @property
-    def outcomes(self) -> tuple[type[Outcome], ...]:
-        """The types of this medium's outcome events."""
         ...
 
     async def open(self) -> None:
@@ -99,7 +96,8 @@ class MediaTask:
         output = self._converter.streams[1]
         await self._watch.start()
         await self._converter.open()
-        reported = await last_reported(planes, keys.metrics, self._converter.outcomes)
+        await self._apply_settings()  # before priming: a change of voice opens a new stream
+        reported = await last_reported(planes, keys.metrics, self._lease.kind)
         repair = await unreported(planes, output, after=reported, epoch=self._lease.epoch)
         if repair:
             await planes.events.append_all(keys.metrics, repair)
@@ -115,12 +113,14 @@ class MediaTask:
         media, unreadable = self._unpack(entries)
         await self._report(unreadable)
         interval_us = 1_000_000 // max(1, media[-1].header.fps) if media else 0
+        newest_ms = await self._newest_ms(entries)
         waiting = media
         while waiting:
             work, drops = select(
                 waiting,
                 limits=self._limits,
                 floor_us=self._watch.floor_us,
+                newest_ms=newest_ms,
                 waited_us=self._lease.clock.monotonic_us() - arrived_us,
                 burst=burst_size(self._runtime_us, interval_us),
             )
@@ -132,6 +132,16 @@ class MediaTask:
             # What the next round sees as floor, age and end is what is in force by then.
             waiting = work[1:]
         return entries[-1].id
+
+    async def _apply_settings(self) -> None:
+        while self._pending:
+            await self._converter.change(self._pending.pop(0))
+
+    async def _newest_ms(self, entries: Sequence[Entry]) -> int:
+        """Return the stream time of the newest input; after a takeover that may be far beyond this batch."""
+        if len(entries) < _MAYBE_MORE:
+            return entries[-1].id.ms
+        return (await self._lease.planes.media.last_id(self.source.stream)).ms
 
     def _unpack(self, entries: Sequence[Entry]) -> tuple[list[MediaEntry], list[Drop]]:
         media: list[MediaEntry] = []
@@ -148,8 +158,7 @@ class MediaTask:
     async def _settle(self, entry: MediaEntry, arrived_us: int) -> None:
         """Convert one input, publish the output, report the outcome."""
         clock = self._lease.clock
-        while self._pending:
-            await self._converter.change(self._pending.pop(0))
+        await self._apply_settings()
         started_us = max(arrived_us, self._free_since_us)
         try:
             converted = await self._converter.convert(entry)

@@ -15,7 +15,6 @@ from schemas.task import Lease, SessionTask, TaskFactory
 from workers.engine_thread import EngineThread
 from workers.freshness import Limits
 from workers.media_task import Converted, MediaTask
-from workers.outcomes import AUDIO_OUTCOMES, VIDEO_OUTCOMES
 
 
 class PassthroughConverter:
@@ -27,7 +26,6 @@ class PassthroughConverter:
         keys = lease.keys
         self._video = lease.kind is Kind.VIDEO
         self.streams = (keys.video_in, keys.video_out) if self._video else (keys.audio_in, keys.audio_out)
-        self.outcomes = VIDEO_OUTCOMES if self._video else AUDIO_OUTCOMES
 
     async def open(self) -> None:
         """Nothing to load."""

@@ -16,7 +16,7 @@ from rich.table import Table
 from ops.commands.common import emit, json_option, run, start
 from ops.embedded_server import find_binary
 from ops.installation import Installation
-from ops.settings import Settings, explain
+from ops.settings import Settings, explain, redacted
 from ops.wiring import check_planes, open_planes
 from schemas.errors import MirageError
 from workers.models import vendored
@@ -76,7 +76,7 @@ def _data_dir(settings: Settings) -> str:
 
 
 def _server_binary(settings: Settings) -> str:
-    return settings.redis_url or f"embedded: {find_binary(settings.server_binary)}"
+    return redacted(settings.redis_url) if settings.redis_url else f"embedded: {find_binary(settings.server_binary)}"
 
 
 def _models() -> str:

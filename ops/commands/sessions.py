@@ -13,6 +13,7 @@ from ops.installation import Installation
 from ops.settings import Settings
 from ops.wiring import session_store
 from schemas.names import SessionKeys
+from schemas.session_store import WORK
 
 
 @click.command()
@@ -40,14 +41,17 @@ async def _list(settings: Settings, *, as_json: bool) -> None:
                 }
             )
 
+        waiting = {kind.value: await planes.events.waiting(kind, idle_ms=settings.lease_ms) for kind in WORK}
+
     def human(console: Console) -> None:
         table = Table("session", "owner", "face", "voice", "frames kept", "events")
         for row in rows:
             cells = ("sid", "owner", "face", "voice", "frames_out", "events")
             table.add_row(*(str(row[cell]) for cell in cells))
         console.print(table if rows else "no live sessions")
+        console.print("waiting for a worker: " + ", ".join(f"{kind} {count}" for kind, count in waiting.items()))
 
-    emit(rows, as_json=as_json, human=human)
+    emit({"sessions": rows, "waiting": waiting}, as_json=as_json, human=human)
 
 
 @click.command()

@@ -12,7 +12,7 @@ from ops.demo.live import Performance, Played
 from ops.demo.measure import PictureFigures, SoundFigures
 from ops.demo.player import Heard, Seen, Showing, play
 from ops.demo.publish import Recording
-from schemas.events import AudioProcessed, FrameRejected, FrameThinned, VideoDropped, VideoProcessed
+from schemas.events import AudioProcessed, FrameRejected, VideoDropped, VideoProcessed
 from schemas.media import pcm_duration_us
 
 Metrics = dict[str, Any]
@@ -113,8 +113,6 @@ def drop_reasons(played: Played, missing: int) -> dict[str, int]:
         match event:
             case VideoDropped():
                 reasons[event.reason] += 1
-            case FrameThinned():
-                reasons["thinned"] += 1
             case FrameRejected(media="video"):
                 reasons[f"rejected: {event.reason}"] += 1
             case _:

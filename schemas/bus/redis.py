@@ -23,6 +23,7 @@ from schemas.names import WORK_GROUP, Kind, work
 MAX_BLOCK_MS = 2_000
 _TIMEOUT_S = 5.0
 _BLOCKING_TIMEOUT_S = MAX_BLOCK_MS / 1000 + _TIMEOUT_S
+_MAX_CONNECTIONS = 4096  # redis-py's default of 100 fails the 101st command at a time, and every session blocks on two
 _READ_BYTES = 1 << 18  # frames are about 40 KB: the default of 32 KB needs several reads a frame
 
 # KEYS: stream [, epoch hash]; ARGV: id, oldest ms to keep or "", kind, epoch (empty without a fence), fields...
@@ -122,9 +123,10 @@ class RedisBus:
                 socket_timeout=timeout_s,
                 socket_connect_timeout=_TIMEOUT_S,
                 socket_read_size=_READ_BYTES,
+                max_connections=_MAX_CONNECTIONS,
             )
         except ValueError as error:
-            raise Misconfigured(f"{url!r} is not a server URL: {error}") from None
+            raise Misconfigured(f"not a server URL: {error}") from None
 
     # --- streams
 

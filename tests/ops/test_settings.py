@@ -47,9 +47,18 @@ def test_an_unknown_variable_is_an_error() -> None:
 def test_secrets_are_not_shown() -> None:
     environ = {"MIRAGE_JWT_SECRET": "s" * 40}
     rows = {row.name: row for row in explain(read(environ), environ)}
-    assert rows["MIRAGE_JWT_SECRET"].value == "(set)"
+    assert rows["MIRAGE_JWT_SECRET"].value == "(hidden)"
     assert rows["MIRAGE_JWT_SECRET"].source == "environment"
     assert rows["MIRAGE_PORT"].source == "default"
+
+
+def test_credentials_in_urls_are_not_shown() -> None:
+    environ = {"MIRAGE_REDIS_URL": "redis://user:hunter2@server:6379/0"}
+    rows = {row.name: row for row in explain(read(environ), environ)}
+    assert rows["MIRAGE_REDIS_URL"].value == "redis://(hidden)@server:6379/0"
+    with pytest.raises(Misconfigured) as caught:
+        read({"MIRAGE_REDIS_URL": "http://user:hunter2@server"})
+    assert "hunter2" not in str(caught.value)
 
 
 def test_one_system_at_a_time_holds_a_data_directory(tmp_path: Path) -> None:

@@ -16,7 +16,6 @@ from schemas.media import MediaEntry, output_header
 from schemas.task import Lease
 from workers.engine_thread import EngineThread
 from workers.media_task import Converted
-from workers.outcomes import VIDEO_OUTCOMES
 from workers.video.engine import Bystanders, FaceEngine, FaceResult, FaceSession, FaceSettings, Frame, OnMiss
 
 log = structlog.get_logger(__name__)
@@ -34,8 +33,6 @@ class _Done:
 
 class VideoConverter:
     """Implements `Converter` for frames."""
-
-    outcomes = VIDEO_OUTCOMES
 
     def __init__(self, lease: Lease, *, engine: FaceEngine, thread: EngineThread, identities: IdentityStore) -> None:
         """Prepare; `open` makes the engine's session."""

@@ -7,24 +7,23 @@ from schemas.errors import InputRejected, MirageError
 from schemas.events import AudioProcessed, AudioSkipped, DropReason
 from schemas.facts import SettingsChanged
 from schemas.identity_store import IdentityStore
-from schemas.ids import EntryId
+from schemas.ids import ZERO, EntryId
 from schemas.media import SAMPLE_RATE, MediaEntry, output_header, pcm_duration_us, unpack
 from schemas.task import Lease
 from workers.engine_thread import EngineThread
 from workers.media_task import Converted
-from workers.outcomes import AUDIO_OUTCOMES
 from workers.voice.engine import Pcm, VoiceEngine, VoiceResult, VoiceStream
 
 log = structlog.get_logger(__name__)
 
 _QUANTUM = 512  # samples: every rung of the chunk ladder is a multiple
 _PRIME_PAGE = 64
+_SEAM_US = 2_000  # clients' clocks wobble by less; a chunk that is missing is 96 ms at least
+_FADE = 80  # samples, 5 ms: the sound starts again after a gap, and would click
 
 
 class VoiceConverter:
     """Implements `Converter` for chunks of sound."""
-
-    outcomes = AUDIO_OUTCOMES
 
     def __init__(self, lease: Lease, *, engine: VoiceEngine, thread: EngineThread, identities: IdentityStore) -> None:
         """Prepare; `open` makes the engine's stream."""
@@ -32,6 +31,8 @@ class VoiceConverter:
         self._stream: VoiceStream | None = None
         self._voice = lease.session.voice
         self._done: VoiceResult | None = None
+        self._settled = ZERO
+        self._next_pts_us: int | None = None
 
     @property
     def streams(self) -> tuple[str, str]:
@@ -54,6 +55,7 @@ class VoiceConverter:
 
     async def prime(self, checkpoint: EntryId) -> None:
         """Feed the stream the last input that a predecessor converted: its context and its lookahead."""
+        self._settled = checkpoint
         stream = self._opened
         wanted = stream.context
         chunks: list[bytes] = []
@@ -76,10 +78,11 @@ class VoiceConverter:
         return self._stream
 
     async def change(self, settings: SettingsChanged) -> None:
-        """Speak with another voice from the next chunk on."""
+        """Speak with another voice from the next chunk on, knowing the speaker already."""
         if settings.voice is not None and settings.voice != self._voice:
             self._voice = settings.voice
             await self.open()
+            await self.prime(self._settled)
 
     async def convert(self, entry: MediaEntry) -> Converted:
         """Convert one chunk. Raises `InputRejected` for a length that is not on the chunk ladder's grid."""
@@ -87,13 +90,20 @@ class VoiceConverter:
         if pcm.size == 0 or pcm.size % _QUANTUM:
             raise InputRejected(f"chunk has {pcm.size} samples; expected a multiple of {_QUANTUM}", code="bad_pcm")
         stream = self._opened
+        resumed = self._next_pts_us is not None and abs(entry.header.pts_us - self._next_pts_us) > _SEAM_US
+        if resumed:
+            # What was held back by the lookahead is sound from before the gap: it must not come out after it.
+            await self._thread.run(stream.prime, np.zeros(-(-stream.lookahead // _QUANTUM) * _QUANTUM, np.int16))
         self._done = await self._thread.run(stream.process, pcm)
+        self._next_pts_us = entry.header.pts_us + pcm_duration_us(entry.data)
+        self._settled = entry.id
+        sound = fade_in(self._done.pcm) if resumed else self._done.pcm
         header = output_header(
             entry.header,
             pts_us=entry.header.pts_us - stream.lookahead * 1_000_000 // SAMPLE_RATE,
             sent_us=self._lease.clock.now_ms() * 1000,
         )
-        return Converted(header, self._done.pcm.astype("<i2", copy=False).tobytes())
+        return Converted(header, sound.astype("<i2", copy=False).tobytes())
 
     def processed(self, entry: MediaEntry, *, runtime_us: int, epoch: int) -> AudioProcessed:
         """Return the outcome of the chunk just converted; its pts is that of the sound that went out."""
@@ -123,3 +133,11 @@ def samples(pcm: bytes) -> Pcm:
     if len(pcm) % 2:
         raise InputRejected(f"PCM has {len(pcm)} bytes; 16-bit samples need an even number", code="bad_pcm")
     return np.frombuffer(pcm, "<i2").astype(np.int16)
+
+
+def fade_in(pcm: Pcm) -> Pcm:
+    """Return (N,) int16 with a linear ramp over the first 5 ms."""
+    faded = pcm.copy()
+    ramp = np.linspace(0.0, 1.0, min(_FADE, faded.size), endpoint=False)
+    faded[: ramp.size] = np.rint(faded[: ramp.size] * ramp).astype(np.int16)
+    return faded
