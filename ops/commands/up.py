@@ -10,6 +10,7 @@ import click
 from rich.console import Console
 
 from ops.commands.common import LOCAL_USER, run, start
+from ops.shipped import add_shipped
 from ops.supervisor import System, login_code
 from schemas.bus.redis import RedisBus
 from schemas.errors import Misconfigured
@@ -73,6 +74,7 @@ async def announce(system: System) -> None:
     """Print where the studio is, with a one-time login code."""
     events = RedisBus(system.events_url)
     try:
+        await add_shipped(events, LOCAL_USER)
         code = await login_code(events, LOCAL_USER)
     finally:
         await events.close()

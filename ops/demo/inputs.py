@@ -3,7 +3,6 @@
 The shipped ones by default, the user's own where options name files.
 """
 
-import json
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import PackageNotFoundError, files
@@ -11,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import msgspec
 import numpy as np
 
 from ops.commands.common import LOCAL_USER
 from ops.demo.footage import FPS, SIDE, Clip, UnusableInput, encode, read_sound, read_video
+from ops.shipped import public_consent
 from ops.wiring import media_file
-from schemas.consent import ANYONE
 from workers.video.engine import Frame
 from workers.voice.engine import SAMPLE_RATE, Pcm
 
@@ -102,18 +102,20 @@ def _speech(choice: Choice, seconds: float) -> Pcm:
 
 def consent(kind: str, shipped: str | None) -> dict[str, Any]:
     """Return the consent record of a shipped file, or of the user's own (None), who attests by giving it."""
-    record: dict[str, Any] = {
+    if shipped is not None:
+        public: dict[str, Any] = msgspec.to_builtins(public_consent(kind, shipped))
+        return public
+    return {
+        "subject": f"own {kind}",
+        "granted_to": LOCAL_USER,
         "scope": [kind, "live"],
         "purpose": "demonstration on this machine",
         "expires_ms": int((datetime.now(UTC) + timedelta(days=1)).timestamp() * 1000),
+        "evidence": {
+            "statement": "Given to `mirage demo` by its operator, who attests that the subject agreed.",
+            "by": LOCAL_USER,
+        },
     }
-    if shipped is None:
-        statement = "Given to `mirage demo` by its operator, who attests that the subject agreed."
-        evidence = {"statement": statement, "by": LOCAL_USER}
-        return record | {"subject": f"own {kind}", "granted_to": LOCAL_USER, "evidence": evidence}
-    about = json.loads(media_file("manifest.json").read_text("utf-8"))[shipped]
-    evidence = {"kind": "public_licence", "statement": about["statement"], "by": f"{about['licence']}"}
-    return record | {"subject": about["subject"], "granted_to": ANYONE, "evidence": evidence}
 
 
 def moving_portrait(portrait: Frame, count: int) -> Clip:
