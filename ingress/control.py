@@ -1,0 +1,64 @@
+"""What a client may say in text: JSON objects with `type`. Each says which scope it needs."""
+
+from typing import ClassVar
+
+import msgspec
+
+from ingress.tokens import Scope
+from schemas.errors import InputRejected
+from schemas.message import Count
+
+MAX_CONTROL_BYTES = 8192
+"""A refreshed token may have 4 KB."""
+
+
+class _Control(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="type", tag=str.lower):
+    """A control message."""
+
+
+class PlaybackReport(_Control, frozen=True, kw_only=True, tag="playback"):
+    """How the client's player stands, in its own media times. Counts for the publisher only."""
+
+    NEEDS: ClassVar[Scope | None] = Scope.SUBSCRIBE
+    audio_us: int
+    video_us: int
+    buffered_us: Count
+    underruns: Count
+    e2e_us: Count
+
+
+class SettingsWish(_Control, frozen=True, kw_only=True, tag="settings"):
+    """Wear other identities from now on; an empty ID takes one off, an absent one stays."""
+
+    NEEDS: ClassVar[Scope | None] = Scope.CONTROL
+    face: str | None = None
+    voice: str | None = None
+
+
+class PanicKey(_Control, frozen=True, kw_only=True, tag="panic"):
+    """Show and play nothing of the session while it is on."""
+
+    NEEDS: ClassVar[Scope | None] = Scope.CONTROL
+    on: bool
+
+
+class TokenRefresh(_Control, frozen=True, kw_only=True, tag="refresh"):
+    """A newer connect token, before the right to be connected runs out."""
+
+    NEEDS: ClassVar[Scope | None] = None
+    token: str
+
+
+ClientMessage = PlaybackReport | SettingsWish | PanicKey | TokenRefresh
+
+_decoder: msgspec.json.Decoder[ClientMessage] = msgspec.json.Decoder(ClientMessage)
+
+
+def parse(text: str) -> ClientMessage:
+    """Read a control message; raises `InputRejected` (`bad_message`) that says what is wrong with it."""
+    if len(text) > MAX_CONTROL_BYTES:
+        raise InputRejected(f"control message of {len(text)} characters; at most {MAX_CONTROL_BYTES}", code="too_large")
+    try:
+        return _decoder.decode(text)
+    except (msgspec.DecodeError, ValueError) as error:
+        raise InputRejected(f"not a control message: {error}", code="bad_message") from None

@@ -1,0 +1,228 @@
+"""One session's outputs, read once per process and fanned out to its connections.
+
+Only what stands on the output streams is ever sent: there is no way from an input to a client here. While panic is on,
+and for every output of an input from before it went off, nothing is sent at all.
+"""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import structlog
+
+from ingress.status import StatusFold
+from schemas.bus.base import Entry, Planes
+from schemas.clock import Clock
+from schemas.errors import BusUnavailable, CodecError
+from schemas.events import EVENT, SessionEnded, metric_events
+from schemas.facts import PanicSet, control_facts
+from schemas.ids import EntryId
+from schemas.media import MediaEntry, unpack
+from schemas.names import SessionKeys
+from schemas.wire import MediaMessage, MediaType, encode
+
+log = structlog.get_logger(__name__)
+
+_BLOCK_MS = 1_000
+_BACKOFF_S = 0.25
+_MEDIA_BATCH = 32
+_EVENT_BATCH = 256
+_REMEMBERED = 1_024
+"""Inputs whose outputs may still come: more than 15 s of sound and pictures."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """What this process knows of an input that it published."""
+
+    seq: int
+    offset_us: int
+    origin: object
+    """The connection that it came from."""
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """One frame or chunk for clients."""
+
+    type: MediaType
+    entry: MediaEntry
+    sent: Sent | None
+    wire: bytes
+    """Its message in session time: the same for every viewer."""
+
+    def in_client_time(self, offset_us: int) -> bytes:
+        """Return the message in a publisher's own time."""
+        seq = 0 if self.sent is None else self.sent.seq
+        return encode(MediaMessage(self.type, self.entry.header.pts_us - offset_us, seq, self.entry.data))
+
+
+class Listener(Protocol):
+    """A connection, as the feed sees it. None of the methods waits."""
+
+    def output(self, output: Output) -> None:
+        """Take an output."""
+        ...
+
+    def blank(self) -> None:
+        """Forget outputs that have not been sent: panic."""
+        ...
+
+    def over(self, reason: str) -> None:
+        """Learn that the session has ended."""
+        ...
+
+
+class SessionFeed:
+    """What comes back from one session's workers. Runs while it has listeners."""
+
+    def __init__(self, sid: str, planes: Planes, clock: Clock) -> None:
+        """Prepare; nothing is read before `start`."""
+        self._keys = SessionKeys(sid)
+        self._planes, self._clock = planes, clock
+        self._listeners: set[Listener] = set()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._media_cursors: dict[str, EntryId] = {}
+        self._event_cursors: dict[str, EntryId] = {}
+        self._sent: OrderedDict[tuple[MediaType, EntryId], Sent] = OrderedDict()
+        self._held = False
+        self._panics = 0
+        self._panic_floor: dict[MediaType, EntryId] = {}
+        self.status = StatusFold()
+        self.panic = False
+        self.ended: str | None = None
+
+    # --- life
+
+    async def start(self) -> None:
+        """Begin at the outputs' ends, with the facts so far; raises `BusUnavailable`."""
+        keys, media, events = self._keys, self._planes.media, self._planes.events
+        self._media_cursors = {name: await media.last_id(name) for name in (keys.video_out, keys.audio_out)}
+        self._event_cursors = {keys.metrics: await events.last_id(keys.metrics)}
+        facts = await events.entries(keys.control)
+        for entry in facts:
+            await self._fact(entry)
+        self._event_cursors[keys.control] = facts[-1].id if facts else EntryId(0, 0)
+        self._tasks = [
+            asyncio.create_task(self._follow(self._read_media), name=f"outputs:{keys.sid}"),
+            asyncio.create_task(self._follow(self._read_events), name=f"events:{keys.sid}"),
+        ]
+
+    async def stop(self) -> None:
+        """Stop reading."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def add(self, listener: Listener) -> None:
+        """Fan out to `listener` too; one that comes after the end is told so."""
+        self._listeners.add(listener)
+        if self.ended is not None:
+            listener.over(self.ended)
+
+    def remove(self, listener: Listener) -> None:
+        """Stop fanning out to `listener`."""
+        self._listeners.discard(listener)
+
+    @property
+    def listeners(self) -> int:
+        """How many connections listen."""
+        return len(self._listeners)
+
+    # --- what the publisher of this process tells
+
+    def remember(self, kind: MediaType, entry_id: EntryId, sent: Sent) -> None:
+        """Note an input before it is published, so that its output finds its number and time again."""
+        self._sent[kind, entry_id] = sent
+        while len(self._sent) > _REMEMBERED:
+            self._sent.popitem(last=False)
+
+    async def hold_panic(self, *, on: bool) -> None:
+        """Obey the publisher's panic key before the fact of it comes round.
+
+        On takes effect at once; off behind everything that went in while it was on. Raises `BusUnavailable` when the
+        media plane cannot say what went in: panic stays on then.
+        """
+        self._held = on or self._held
+        await self._set_panic(on=on)
+        self._held = on
+
+    def release_panic(self) -> None:
+        """Leave panic to the facts alone: the publisher here is gone."""
+        self._held = False
+
+    async def _set_panic(self, *, on: bool) -> None:
+        if on:
+            self.panic = True
+            self._panics += 1
+            for listener in self._listeners:
+                listener.blank()
+        elif self.panic:
+            panics, keys, media = self._panics, self._keys, self._planes.media
+            floor = {
+                MediaType.VIDEO: await media.last_id(keys.video_in),
+                MediaType.AUDIO: await media.last_id(keys.audio_in),
+            }
+            if panics == self._panics:  # else it was switched on again meanwhile
+                self._panic_floor, self.panic = floor, False
+
+    # --- readers
+
+    async def _follow(self, read: Callable[[], Awaitable[None]]) -> None:
+        while True:
+            try:
+                await read()
+            except BusUnavailable as error:
+                log.warning("feed lost the server", sid=self._keys.sid, error=str(error))
+                await asyncio.sleep(_BACKOFF_S)
+
+    async def _read_media(self) -> None:
+        found = await self._planes.media.read(self._media_cursors, count=_MEDIA_BATCH, block_ms=_BLOCK_MS)
+        for stream, kind in ((self._keys.audio_out, MediaType.AUDIO), (self._keys.video_out, MediaType.VIDEO)):
+            for entry in found.get(stream, ()):
+                self._media_cursors[stream] = entry.id
+                self._output(kind, entry)
+
+    def _output(self, kind: MediaType, entry: Entry) -> None:
+        if self.panic or entry.id <= self._panic_floor.get(kind, EntryId(0, 0)) or self.ended is not None:
+            return
+        try:
+            media = unpack(entry.id, entry.fields)
+        except CodecError as error:
+            log.warning("unreadable output", sid=self._keys.sid, id=str(entry.id), error=str(error))
+            return
+        sent = self._sent.get((kind, entry.id))
+        seq = 0 if sent is None else sent.seq
+        output = Output(kind, media, sent, encode(MediaMessage(kind, media.header.pts_us, seq, media.data)))
+        for listener in self._listeners:
+            listener.output(output)
+
+    async def _read_events(self) -> None:
+        found = await self._planes.events.read(self._event_cursors, count=_EVENT_BATCH, block_ms=_BLOCK_MS)
+        keys, now_us = self._keys, self._clock.monotonic_us()
+        for entry in found.get(keys.control, ()):
+            await self._fact(entry)
+            self._event_cursors[keys.control] = entry.id
+        for entry in found.get(keys.metrics, ()):
+            self._event_cursors[keys.metrics] = entry.id
+            try:
+                self.status.fold(metric_events.decode(entry.fields[EVENT]), now_us=now_us)
+            except (CodecError, KeyError) as error:
+                log.warning("unreadable event", sid=keys.sid, id=str(entry.id), error=str(error))
+
+    async def _fact(self, entry: Entry) -> None:
+        try:
+            fact = control_facts.decode(entry.fields[EVENT])
+        except (CodecError, KeyError) as error:
+            log.warning("unreadable fact", sid=self._keys.sid, id=str(entry.id), error=str(error))
+            return
+        if isinstance(fact, PanicSet):
+            # An "off" that the publisher here has meanwhile taken back must not open a gap.
+            if fact.on or not self._held:
+                await self._set_panic(on=fact.on)
+        elif isinstance(fact, SessionEnded) and self.ended is None:
+            self.ended = fact.reason
+            for listener in list(self._listeners):
+                listener.over(fact.reason)

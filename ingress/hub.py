@@ -1,0 +1,75 @@
+"""The sessions that this process serves connections of: their feeds, and who publishes."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from ingress.egress import SessionFeed
+from schemas.bus.base import Planes
+from schemas.clock import Clock
+from schemas.errors import Throttled
+
+
+class Replaceable(Protocol):
+    """A publishing connection."""
+
+    def replaced(self) -> None:
+        """Learn that a newer publisher has taken over. Does not wait."""
+        ...
+
+
+@dataclass(slots=True)
+class _Place:
+    feed: SessionFeed
+    users: int = 0
+    started: bool = False
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    publisher: Replaceable | None = None
+
+
+class Hub:
+    """One per process."""
+
+    def __init__(self, planes: Planes, clock: Clock, *, max_connections: int) -> None:
+        """Allow `max_connections` to each session."""
+        self._planes, self._clock, self._max = planes, clock, max_connections
+        self._places: dict[str, _Place] = {}
+
+    @asynccontextmanager
+    async def feed(self, sid: str) -> AsyncIterator[SessionFeed]:
+        """Lend the session's feed: the first user starts it, the last one stops it.
+
+        Raises `Throttled` when too many use it already, `BusUnavailable` when it cannot start.
+        """
+        place = self._places.get(sid)
+        if place is None:
+            place = self._places[sid] = _Place(SessionFeed(sid, self._planes, self._clock))
+        if place.users >= self._max:
+            raise Throttled(f"session {sid} has {self._max} connections already", retry_after_ms=5_000)
+        place.users += 1
+        try:
+            async with place.lock:
+                if not place.started:
+                    await place.feed.start()
+                    place.started = True
+            yield place.feed
+        finally:
+            place.users -= 1
+            if not place.users:
+                del self._places[sid]
+                await place.feed.stop()
+
+    def publishes(self, sid: str, connection: Replaceable) -> None:
+        """Note the newest publisher; the one before it, if it is of this process, is told at once."""
+        place = self._places[sid]
+        before, place.publisher = place.publisher, connection
+        if before is not None:
+            before.replaced()
+
+    def leaves(self, sid: str, connection: Replaceable) -> None:
+        """Forget a publisher that goes away."""
+        place = self._places[sid]
+        if place.publisher is connection:
+            place.publisher = None

@@ -1,0 +1,173 @@
+"""REST for sessions: create, list, look at, connect to, end."""
+
+import secrets
+from typing import Annotated, Any, Literal
+
+import structlog
+from fastapi import APIRouter, Depends, Request
+from pydantic import BaseModel, ConfigDict, Field
+
+from ingress.params import StreamParams
+from ingress.services import Services
+from ingress.tokens import Claims, Role, Scope, granted
+from schemas.consent import require_consent
+from schemas.errors import InputRejected, NotFound, Refused
+from schemas.policy_config import CHUNK_LADDER_MS
+from schemas.session_store import Session, SessionRecord
+
+log = structlog.get_logger(__name__)
+
+_NEVER_MS = 1 << 53
+"""A session that wears nobody has no consent that could end."""
+
+
+class SessionWish(BaseModel):
+    """The body of `POST /v1/sessions`."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    face: str | None = Field(default=None, max_length=64)
+    voice: str | None = Field(default=None, max_length=64)
+    max_faces: int | None = Field(default=None, ge=1)
+    on_miss: Literal["blur", "freeze", "blank", "passthrough"] = "blur"
+    bystanders: Literal["blur", "show"] = "blur"
+    record: bool = False
+    chunk_ms: int | None = None
+
+
+class ConnectWish(BaseModel):
+    """The body of `POST /v1/sessions/{sid}/connect`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    role: Role = Role.PUBLISH
+
+
+def sessions_router(services: Services) -> APIRouter:
+    """Return the routes under `/v1/sessions`."""
+    router = APIRouter(prefix="/v1/sessions")
+    _add_collection(router, services)
+    _add_member(router, services)
+    return router
+
+
+def _add_collection(router: APIRouter, services: Services) -> None:
+    sessions, authority = services.sessions, services.authority
+    Caller = Annotated[Claims, Depends(authority.bearer)]  # noqa: N806  # a type, made from a collaborator
+
+    @router.post("", status_code=201)
+    async def create(request: Request, wish: SessionWish, caller: Caller) -> dict[str, Any]:
+        granted(Role.PUBLISH, caller.scopes)
+        record = await plan(services, wish, caller)
+        await sessions.create(record, deadline_ms=record.created_ms + services.settings.idle_s * 1000)
+        log.info("session created", sid=record.sid, owner=caller.sub, face=record.face, voice=record.voice)
+        return {
+            "sid": record.sid,
+            "token": authority.issue_connect(caller, Role.PUBLISH, record.sid),
+            "url": stream_url(request, record.sid),
+            "params": StreamParams(chunk_ms=record.chunk_ms).as_json(),
+        }
+
+    @router.get("")
+    async def mine(caller: Caller) -> list[dict[str, Any]]:
+        now_ms = await services.planes.events.now_ms()
+        found = []
+        for sid in await sessions.live():
+            try:
+                session = await sessions.load(sid)
+            except NotFound:
+                continue
+            if caller.sub == session.record.owner or Scope.OPS in caller.scopes:
+                found.append(as_json(session, now_ms))
+        return found
+
+
+def _add_member(router: APIRouter, services: Services) -> None:
+    sessions, authority = services.sessions, services.authority
+    Caller = Annotated[Claims, Depends(authority.bearer)]  # noqa: N806  # a type, made from a collaborator
+
+    async def owned(sid: str, caller: Claims) -> Session:
+        session = await sessions.load(sid)
+        if session.record.owner != caller.sub:
+            raise Refused(f"session {sid} belongs to someone else")
+        return session
+
+    @router.get("/{sid}")
+    async def one(sid: str, caller: Caller) -> dict[str, Any]:
+        return as_json(await owned(sid, caller), await services.planes.events.now_ms())
+
+    @router.post("/{sid}/connect")
+    async def connect(request: Request, sid: str, wish: ConnectWish, caller: Caller) -> dict[str, Any]:
+        reason = (await owned(sid, caller)).over(await services.planes.events.now_ms())
+        if reason is not None:
+            raise NotFound(f"session {sid} has ended: {reason}")
+        return {"token": authority.issue_connect(caller, wish.role, sid), "url": stream_url(request, sid)}
+
+    @router.delete("/{sid}")
+    async def end(sid: str, caller: Caller) -> dict[str, Any]:
+        await owned(sid, caller)
+        await sessions.end(sid, "ended by its owner")
+        return as_json(await sessions.load(sid), await services.planes.events.now_ms())
+
+
+def stream_url(request: Request, sid: str) -> str:
+    """Return the address of the session's WebSocket, as this client reaches us."""
+    scheme = "wss" if request.url.scheme == "https" else "ws"
+    return f"{scheme}://{request.url.netloc}/v1/sessions/{sid}/stream"
+
+
+def as_json(session: Session, now_ms: int) -> dict[str, Any]:
+    """Return a session for its owner, as it stands at `now_ms` (server time)."""
+    record, ended = session.record, session.over(now_ms)
+    return {
+        "sid": record.sid,
+        "owner": record.owner,
+        "face": record.face,
+        "voice": record.voice,
+        "max_faces": record.max_faces,
+        "on_miss": record.on_miss,
+        "bystanders": record.bystanders,
+        "created_ms": record.created_ms,
+        "deadline_ms": session.deadline_ms,
+        "state": "live" if ended is None else "ended",
+        "reason": ended,
+        "params": StreamParams(chunk_ms=record.chunk_ms).as_json(),
+    }
+
+
+async def plan(services: Services, wish: SessionWish, caller: Claims) -> SessionRecord:
+    """Return the record of the session that `caller` wishes for.
+
+    Raises `InputRejected` for values out of range, `NotFound` for an unknown identity, `Refused` where scope or
+    consent is missing.
+    """
+    settings = services.settings
+    if wish.record:
+        raise InputRejected("this build does not record sessions; leave `record` out", code="not_available")
+    chunk_ms = settings.chunk_ms if wish.chunk_ms is None else wish.chunk_ms
+    if chunk_ms not in CHUNK_LADDER_MS:
+        raise InputRejected(f"chunk_ms is {chunk_ms}; expected one of {list(CHUNK_LADDER_MS)}", code="invalid")
+    max_faces = settings.default_max_faces if wish.max_faces is None else wish.max_faces
+    if max_faces > settings.max_faces:
+        raise InputRejected(f"max_faces is {max_faces}; at most {settings.max_faces} are swapped", code="invalid")
+    if wish.on_miss == "passthrough" or wish.bystanders == "show":
+        caller.need(Scope.PASSTHROUGH)
+    now_ms = await services.planes.events.now_ms()
+    expires_ms = _NEVER_MS
+    for kind, identity_id in (("face", wish.face), ("voice", wish.voice)):
+        if identity_id:
+            identity = await services.identities.load(identity_id)
+            require_consent(identity, kind=kind, wearer=caller.sub, now_ms=now_ms)
+            expires_ms = min(expires_ms, identity.consent.expires_ms)
+    return SessionRecord(
+        sid=secrets.token_hex(16),
+        owner=caller.sub,
+        face=wish.face or "",
+        voice=wish.voice or "",
+        max_faces=max_faces,
+        on_miss=wish.on_miss,
+        bystanders=wish.bystanders,
+        chunk_ms=chunk_ms,
+        created_ms=now_ms,
+        expires_ms=expires_ms,
+    )

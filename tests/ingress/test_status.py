@@ -1,0 +1,63 @@
+"""The publisher's status: a fold of metric events."""
+
+from ingress.status import StatusFold
+from schemas.events import AudioProcessed, AudioSkipped, DropReason, VideoDropped, VideoProcessed
+
+
+def video(pts_us: int, runtime_us: int = 30_000) -> VideoProcessed:
+    """Return the outcome of a frame."""
+    return VideoProcessed(
+        id="1-0",
+        pts_us=pts_us,
+        epoch=1,
+        runtime_us=runtime_us,
+        stages_us={"decode": 1_000, "swap": runtime_us - 1_000},
+        faces=1,
+        detector_ran=False,
+        confidence_pm=900,
+        outcome="swapped",
+    )
+
+
+def audio(pts_us: int, outcome: str = "converted") -> AudioProcessed:
+    """Return the outcome of a chunk of 200 ms."""
+    return AudioProcessed(
+        id="1-0", pts_us=pts_us, epoch=1, duration_us=200_000, runtime_us=20_000, stages_us={"f0": 500}, outcome=outcome
+    )
+
+
+def test_a_new_session_has_nothing_to_report() -> None:
+    assert StatusFold().report(now_us=5) == {
+        "type": "status",
+        "late_ms": None,
+        "fps": 0.0,
+        "dropped": 0,
+        "stage_ms": {},
+        "voice": None,
+    }
+
+
+def test_rates_medians_losses_and_lateness() -> None:
+    fold = StatusFold()
+    for i in range(60):
+        fold.fold(video(i * 50_000, 30_000 if i % 3 else 90_000), now_us=i * 50_000)
+    fold.fold(audio(3_000_000), now_us=2_950_000)
+    fold.fold(VideoDropped(id="1-0", pts_us=0, epoch=1, reason=DropReason.LATE), now_us=2_950_000)
+    fold.fold(AudioSkipped(id="1-0", pts_us=0, epoch=1, reason=DropReason.STALE), now_us=2_950_000)
+    report = fold.report(now_us=3_000_000)
+    assert report["fps"] == 20.0
+    assert report["dropped"] == 2
+    assert report["voice"] == "converted"
+    assert report["stage_ms"] == {
+        "video": {"decode": 1.0, "swap": 29.0, "total": 30.0},
+        "audio": {"f0": 0.5, "total": 20.0},
+    }
+    assert report["late_ms"] == 200  # sound ends at 3.2 s, the picture stands at 2.95 s, frames come every 50 ms
+
+
+def test_lateness_sleeps_and_fps_falls_to_zero_when_the_picture_stops() -> None:
+    fold = StatusFold()
+    fold.fold(video(0), now_us=0)
+    fold.fold(audio(0, "gated"), now_us=0)
+    report = fold.report(now_us=4_000_000)
+    assert (report["late_ms"], report["fps"], report["voice"]) == (None, 0.0, "gated")
