@@ -29,7 +29,7 @@ class JpegInfo(NamedTuple):
     components: int
 
 
-def check_jpeg(data: bytes, *, max_bytes: int, max_width: int, max_height: int) -> JpegInfo:
+def check_jpeg(data: bytes, *, max_bytes: int, max_long_side: int, max_short_side: int) -> JpegInfo:
     """Return the size of a JPEG that may be decoded.
 
     Raises `InputRejected` (`bad_frame`, or `too_large` for its bytes) that names what was wrong and what is accepted.
@@ -52,7 +52,7 @@ def check_jpeg(data: bytes, *, max_bytes: int, max_width: int, max_height: int) 
         if 0xC0 <= marker <= 0xCF and marker not in _NOT_SOF:
             if info is not None:
                 raise _refused("it has more than one frame header")
-            info = _frame_header(data, marker, at, end, max_width, max_height)
+            info = _frame_header(data, marker, at, end, max_long_side, max_short_side)
         at = end
     raise _refused(f"it has more than {MAX_SEGMENTS} header segments")
 
@@ -77,7 +77,7 @@ def _segment(data: bytes, at: int) -> tuple[int, int, int]:
     return marker, at + 4, end
 
 
-def _frame_header(data: bytes, marker: int, at: int, end: int, max_width: int, max_height: int) -> JpegInfo:
+def _frame_header(data: bytes, marker: int, at: int, end: int, max_long_side: int, max_short_side: int) -> JpegInfo:
     if marker not in (_SOF_BASELINE, _SOF_EXTENDED):
         raise _refused(f"it is {_SOF_NAMES.get(marker, 'of a kind')} (FF {marker:02X}), which is not baseline")
     if end - at < 6:
@@ -88,8 +88,9 @@ def _frame_header(data: bytes, marker: int, at: int, end: int, max_width: int, m
     components = data[at + 5]
     if components not in (1, 3) or end - at != 6 + 3 * components:
         raise _refused(f"it has {components} components")
-    if not (MIN_SIDE <= width <= max_width and MIN_SIDE <= height <= max_height):
-        raise _refused(f"it is {width}x{height}; accepted are {MIN_SIDE}x{MIN_SIDE} to {max_width}x{max_height}")
+    if not (MIN_SIDE <= min(width, height) <= max_short_side and max(width, height) <= max_long_side):
+        accepted = f"{MIN_SIDE}x{MIN_SIDE} to {max_long_side}x{max_short_side}, upright or not"
+        raise _refused(f"it is {width}x{height}; accepted are {accepted}")
     for component in range(components):
         sampling = data[at + 7 + 3 * component]
         if not (1 <= sampling >> 4 <= 2 and 1 <= sampling & 15 <= 2):

@@ -26,8 +26,8 @@ def check_media(message: MediaMessage, settings: IngressSettings) -> None:
         check_jpeg(
             message.data,
             max_bytes=settings.max_frame_bytes,
-            max_width=settings.max_width,
-            max_height=settings.max_height,
+            max_long_side=settings.max_long_side,
+            max_short_side=settings.max_short_side,
         )
 
 

@@ -35,8 +35,9 @@ class IngressSettings:
     """Exact `Origin` values that may open a WebSocket. A client without the header is no browser, and may."""
 
     max_frame_bytes: int = 262_144
-    max_width: int = 1920
-    max_height: int = 1080
+    max_long_side: int = 1920
+    max_short_side: int = 1080
+    """Of a frame in pixels, whichever way it is turned: phones film upright."""
     max_sound_ms: int = 2_000
     """Longest PCM message."""
     max_portrait_bytes: int = 8 << 20

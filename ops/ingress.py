@@ -1,6 +1,7 @@
 """The process of one ingress: `mirage ingress`."""
 
 import json
+import logging
 import os
 import signal
 import socket
@@ -15,7 +16,7 @@ from ingress.tokens import KeyRing
 from ops.enrolment import ProcessEnroller
 from ops.installation import Installation
 from ops.listening import listen
-from ops.settings import Settings
+from ops.settings import MOST_FACES, Settings
 from ops.wiring import open_planes
 from ops.worker import await_servers
 from schemas.clock import SystemClock
@@ -54,7 +55,13 @@ def ingress_settings(settings: Settings, port: int) -> IngressSettings:
         event_ttl_s=settings.event_ttl_s,
         chunk_ms=settings.chunk_ms,
         default_max_faces=settings.max_faces,
+        max_faces=MOST_FACES,
     )
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Tell uvicorn's warnings from what it says of every upgrade that was refused with a proper answer."""
+    return "without completing handshake" not in record.getMessage()
 
 
 async def run_ingress(settings: Settings, *, listener_fd: int | None) -> None:
@@ -87,6 +94,7 @@ async def run_ingress(settings: Settings, *, listener_fd: int | None) -> None:
                 server_header=False,
             )
         )
+        logging.getLogger("uvicorn.error").addFilter(_is_news)
         # uvicorn raises the signal that stopped it again when it is done; ours to outlive, there is more to close.
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: None)

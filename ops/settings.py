@@ -15,6 +15,7 @@ from schemas.errors import Misconfigured
 from schemas.policy_config import CHUNK_LADDER_MS
 
 PREFIX = "MIRAGE_"
+MOST_FACES = 16
 
 
 def _text(raw: str) -> str:
@@ -93,7 +94,9 @@ class Settings:
     video_workers: int = _setting(1, _whole(0, 64), "video worker processes of `mirage up`")
     voice_workers: int = _setting(1, _whole(0, 64), "voice worker processes of `mirage up`")
     sessions_per_worker: int = _setting(4, _whole(1, 256), "sessions that one worker process holds")
-    max_faces: int = _setting(1, _whole(1, 16), "faces swapped at most, the largest first, unless a session says")
+    max_faces: int = _setting(
+        1, _whole(1, MOST_FACES), "faces swapped at most, the largest first, unless a session says"
+    )
     chunk_ms: int = _setting(192, _chunk, "audio chunk at session start, ms")
     max_frame_bytes: int = _setting(262_144, _whole(1024, 16_777_216), "largest frame or chunk accepted, bytes")
     media_retention_s: int = _setting(15, _whole(1, 3600), "how long media stays on its stream, s")

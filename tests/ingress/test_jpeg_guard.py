@@ -22,7 +22,7 @@ def picture(*options: int, grey: bool = False, size: tuple[int, int] = (96, 64))
 
 def check(data: bytes, **limits: int) -> JpegInfo:
     """Check with the limits of the service."""
-    return check_jpeg(data, **{"max_bytes": 262_144, "max_width": 1920, "max_height": 1080, **limits})
+    return check_jpeg(data, **{"max_bytes": 262_144, "max_long_side": 1920, "max_short_side": 1080, **limits})
 
 
 def sof(data: bytes) -> int:
