@@ -66,7 +66,7 @@ class StatusFold:
         return round(len(self._shown_at) * 1e6 / window_us, 1)
 
     def _late_ms(self, now_us: int) -> int | None:
-        """Return how far the picture is behind the sound, beyond its usual gaps; None while there is nothing to compare."""
+        """Return how far picture is behind sound, beyond its usual gaps; None while there is nothing to compare."""
         if self._audio_end_us is None or self._video_us is None:
             return None
         if now_us - min(self._audio_at, self._video_at) > _QUIET_US:
