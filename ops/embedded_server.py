@@ -18,6 +18,7 @@ from schemas.errors import Misconfigured
 log = structlog.get_logger(__name__)
 
 _START_S = 10.0
+_PAUSE_S = 2.0  # between restarts: a server that dies at once is not started at once for ever
 _SOCKET_PATH_MAX = 100  # sun_path holds 104 to 108 bytes
 
 
@@ -66,6 +67,7 @@ class EmbeddedServer:
         self._process: subprocess.Popen[bytes] | None = None
         self._sockets: str | None = None
         self._port = 0
+        self._start_at = 0.0
         self.url = ""
         self.tcp_url: str | None = None
 
@@ -87,9 +89,9 @@ class EmbeddedServer:
             raise Misconfigured(f"{path} is too long for a unix socket; set TMPDIR to a shorter folder")
         port = (self._port or _free_port()) if self._options.tcp else 0
         self._port = port
-        log = self._folder / "server.log"
+        log_file = self._folder / "server.log"
         try:
-            with log.open("wb") as sink:
+            with log_file.open("wb") as sink:
                 self._process = subprocess.Popen(  # noqa: S603 - our own binary with our own arguments
                     command(self._arguments(path, port)), stdout=sink, stderr=sink, start_new_session=True
                 )
@@ -97,11 +99,7 @@ class EmbeddedServer:
             raise Misconfigured(f"cannot start {self._binary}: {error}") from None
         self.url = f"unix://{path}"
         self.tcp_url = f"redis://127.0.0.1:{port}" if port else None
-        try:
-            self._await_answer(path, log)
-        except BaseException:
-            self.stop()
-            raise
+        self._await_answer(path, log_file)
 
     def _arguments(self, path: str, port: int) -> list[str]:
         durable = self._options.durable
@@ -122,7 +120,7 @@ class EmbeddedServer:
         }
         return [str(self._binary), *(part for key, value in settings.items() for part in (f"--{key}", value))]
 
-    def _await_answer(self, path: str, log: Path) -> None:
+    def _await_answer(self, path: str, log_file: Path) -> None:
         due = time.monotonic() + _START_S
         while time.monotonic() < due:
             if self._process is None or self._process.poll() is not None:
@@ -131,17 +129,29 @@ class EmbeddedServer:
                 probe.settimeout(1)
                 probe.connect(path)
                 probe.sendall(b"PING\r\n")
-                if probe.recv(64).startswith(b"+PONG"):
+                answer = probe.recv(64)
+                if answer.startswith(b"+PONG"):
                     return
+                if answer.startswith(b"-LOADING"):  # reading its file: that may take as long as it takes
+                    due = time.monotonic() + _START_S
             time.sleep(0.01)
-        words = log.read_text("utf-8", "replace").strip().splitlines()[-3:]
+        words = log_file.read_text("utf-8", "replace").strip().splitlines()[-3:]
+        self._kill()
         raise Misconfigured(f"the embedded {self._options.name} server did not start: {' | '.join(words)}")
 
     def tend(self) -> None:
         """Start the server again, at the same address, when it has died: the durable one with its data."""
-        if self._process is not None and (code := self._process.poll()) is not None:
-            log.error("stream server died", name=self._options.name, code=code)
-            self.start()
+        now = time.monotonic()
+        if self._process is None or (code := self._process.poll()) is None or now < self._start_at:
+            return
+        log.error("stream server died", name=self._options.name, code=code)
+        self._start_at = now + _PAUSE_S
+        self.start()
+
+    def _kill(self) -> None:
+        if self._process is not None and self._process.poll() is None:
+            self._process.kill()
+            self._process.wait()
 
     def stop(self) -> None:
         """Stop the server, gently first, and remove its socket."""
@@ -150,8 +160,7 @@ class EmbeddedServer:
             try:
                 self._process.wait(5)
             except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait()
+                self._kill()
         if self._sockets is not None:
             shutil.rmtree(self._sockets, ignore_errors=True)
             self._sockets = None

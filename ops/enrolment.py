@@ -28,6 +28,7 @@ from workers.voice.engine import SAMPLE_RATE
 
 MAX_PORTRAIT_PIXELS = 40_000_000
 MAX_VOICE_S = 300
+ENROL_LIMIT_S = 90.0
 _RATES = range(8_000, 192_001)
 
 
@@ -51,18 +52,30 @@ class ProcessEnroller:
             self._pool = ProcessPoolExecutor(
                 1, mp_context=multiprocessing.get_context("spawn"), initializer=_prepare_child
             )
+        pool = self._pool
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._pool, enrol, upload)
-        except BrokenProcessPool:
-            self.close()
-            raise EnrolmentRefused("the upload crashed its decoder; send an ordinary JPEG, PNG or WAV file") from None
+            running = asyncio.get_running_loop().run_in_executor(pool, enrol, upload)
+            return await asyncio.wait_for(running, ENROL_LIMIT_S)
+        except (BrokenProcessPool, TimeoutError) as error:
+            if self._pool is pool:
+                self._pool = None
+            await asyncio.to_thread(_end, pool)
+            what = "took too long to enrol" if isinstance(error, TimeoutError) else "crashed its decoder"
+            raise EnrolmentRefused(f"the upload {what}; send an ordinary JPEG, PNG or WAV file") from None
 
     def close(self) -> None:
         """End the child process."""
         if self._pool is not None:
-            # Waits: an executor that is dropped while its thread still talks to the child dies with a traceback.
-            self._pool.shutdown(cancel_futures=True)
+            _end(self._pool)
             self._pool = None
+
+
+def _end(pool: ProcessPoolExecutor) -> None:
+    # Killed, then waited for: a decoder may hang, and an executor that is dropped while its thread still talks to the
+    # child dies with a traceback.
+    for process in list((pool._processes or {}).values()):  # noqa: SLF001 - the executor offers no other way
+        process.kill()
+    pool.shutdown(cancel_futures=True)
 
 
 def _prepare_child() -> None:

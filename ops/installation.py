@@ -83,10 +83,14 @@ class Installation:
         """Return the local issuer's key, made on first use; readable by this user only."""
         path = self.folder / "secret.key"
         self.prepare()
-        with contextlib.suppress(FileExistsError):
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        if not path.exists():
+            fresh = path.with_suffix(f".{os.getpid()}")
+            descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
             with os.fdopen(descriptor, "wb") as sink:
                 sink.write(secrets.token_hex(32).encode())
+            with contextlib.suppress(FileExistsError):  # somebody was faster: theirs counts
+                os.link(fresh, path)
+            fresh.unlink()
         key = path.read_bytes()
         if len(key) < 32:
             raise Misconfigured(f"{path} is too short to be a key; remove it and a new one is made")

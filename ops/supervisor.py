@@ -26,6 +26,7 @@ from ops.settings import Settings
 from ops.tether import command
 from schemas import names
 from schemas.bus.base import Bus
+from schemas.errors import Misconfigured
 
 log = structlog.get_logger(__name__)
 
@@ -95,9 +96,12 @@ class Servers:
         return media, self._settings.events_url or media
 
     def tend(self) -> None:
-        """Start again what has died."""
+        """Start again what has died. Blocks while a server starts."""
         for server in self._embedded.values():
-            server.tend()
+            try:
+                server.tend()
+            except Misconfigured as error:
+                log.error("stream server does not start", error=str(error))  # noqa: TRY400 - it says what it is
 
     def stop(self) -> None:
         """Stop them; the events server writes its file to the end first."""
@@ -162,7 +166,7 @@ class System:
     async def tend(self, stop: asyncio.Event) -> None:
         """Keep every process running until `stop` is set."""
         while not stop.is_set():
-            self._servers.tend()
+            await asyncio.to_thread(self._servers.tend)
             for child in self.children:
                 child.tend(self._environ)
             with contextlib.suppress(TimeoutError):

@@ -1,6 +1,7 @@
 """The process of one worker: `mirage worker video|voice|policy`."""
 
 import asyncio
+import os
 import signal
 
 import structlog
@@ -18,19 +19,34 @@ from workers.runner import Runner
 log = structlog.get_logger(__name__)
 
 _SERVER_WAIT_S = 30.0
+_STUCK_S = 20.0  # loading models takes one; a frame, milliseconds
 
 
 async def run_worker(kind: Kind, settings: Settings) -> None:
     """Work until SIGTERM or SIGINT, then drain."""
     planes = open_planes(settings, Installation(settings.data_dir))
     thread = EngineThread()
+    watching = asyncio.create_task(_end_when_stuck(thread))
     try:
         await await_servers(planes)
         factory: TaskFactory = await thread.run(task_factory, kind, planes, settings, thread)
         await run_until_signalled(runner(kind, planes, settings, factory))
     finally:
+        watching.cancel()
         thread.close()
         await planes.close()
+
+
+async def _end_when_stuck(thread: EngineThread) -> None:
+    """End the process when the engine hangs: beats would go on, and hold every session for ever.
+
+    The leases run out, others take over, and by then the frame that did it is too old to be tried again.
+    """
+    while True:
+        await asyncio.sleep(1)
+        if thread.busy_s > _STUCK_S:
+            log.critical("engine hangs; ending this worker", seconds=round(thread.busy_s))
+            os._exit(70)
 
 
 async def run_until_signalled(running: Runner) -> None:

@@ -76,9 +76,9 @@ def step(state: PolicyState, entry_id: EntryId, event: MetricEvent) -> tuple[Pol
 def _on_took(state: PolicyState, event: WorkerTook) -> PolicyState:
     match event.kind:
         case Kind.VIDEO:
-            return replace(state, video_epoch=event.epoch)
+            return replace(state, video_epoch=max(event.epoch, state.video_epoch))
         case Kind.VOICE:
-            return replace(state, voice_epoch=event.epoch)
+            return replace(state, voice_epoch=max(event.epoch, state.voice_epoch))
         case _:
             return state
 

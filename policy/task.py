@@ -46,7 +46,7 @@ class PolicyTask:
             self._state = PolicyState()
         return EntryId(*self._state.folded)
 
-    async def handle(self, entries: Sequence[Entry]) -> EntryId:
+    async def handle(self, entries: Sequence[Entry]) -> None:
         """Fold every entry and write what it decides."""
         for entry in entries:
             try:
@@ -61,7 +61,6 @@ class PolicyTask:
             self._since_snapshot += 1
             if decisions or self._since_snapshot >= _SNAPSHOT_EVERY:
                 await self._save()
-        return entries[-1].id
 
     async def _write(self, decided: Decided) -> None:
         decision_id, decision = decided
@@ -78,8 +77,8 @@ class PolicyTask:
         await self._lease.planes.events.put(self._lease.keys.snapshot, pack(self._state))
         self._since_snapshot = 0
 
-    async def tend(self) -> None:
-        """Nothing is due without events: policy has no clock of its own."""
+    def end(self) -> None:
+        """Nothing changes: what happened is folded to the last event."""
 
     async def close(self) -> None:
         """Nothing to release; the snapshot on the server may be old, never wrong."""

@@ -119,7 +119,7 @@ class ConsentRevoked(Message, frozen=True, kw_only=True):
 
 
 class SessionEnded(Message, frozen=True, kw_only=True):
-    """The last event, and the last fact on the control stream; whoever works on the session stops publishing."""
+    """The session is over; whoever works on it publishes nothing more. Outcomes of what was in flight may follow."""
 
     reason: str
 

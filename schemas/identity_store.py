@@ -56,16 +56,16 @@ class IdentityStore:
 
     async def load(self, identity_id: str) -> Identity:
         """Return the record; raises `NotFound`."""
-        fields = await self._events.get(identity(identity_id))
+        fields = await self._events.get(identity(identity_id), [_RECORD])
         if _RECORD not in fields:
             raise NotFound(f"no identity {identity_id}")
         return identities.decode(fields[_RECORD])
 
     async def template(self, identity_id: str, kind: str, engine: str) -> bytes:
         """Return the template of `kind` (`face`, `voice`) for `engine`; raises `NotFound`."""
-        fields = await self._events.get(identity(identity_id))
+        name = f"{kind}.{engine}".encode()
         try:
-            return fields[f"{kind}.{engine}".encode()]
+            return (await self._events.get(identity(identity_id), [name]))[name]
         except KeyError:
             raise NotFound(f"identity {identity_id} has no {kind} template for engine {engine}") from None
 

@@ -4,10 +4,10 @@ from dataclasses import dataclass
 
 import msgspec
 
-from schemas.bus.base import Planes
-from schemas.errors import NotFound
+from schemas.bus.base import Entry, Planes
+from schemas.errors import CodecError, NotFound
 from schemas.events import EVENT, ConsentRevoked, SessionEnded, SessionStarted
-from schemas.facts import SessionCreated, SettingsChanged, control_facts
+from schemas.facts import ControlFact, SessionCreated, SettingsChanged, control_facts
 from schemas.message import Count, Family, Message, encode
 from schemas.names import SESSIONS, Kind, SessionKeys
 from schemas.policy_config import PolicyConfig
@@ -102,17 +102,22 @@ class SessionStore:
         await self._events.put(SessionKeys(sid).session, {_EXPIRES: b"%d" % until})
 
     async def end(self, sid: str, reason: str) -> bool:
-        """End the session; returns whether this call did. Everyone may try, one succeeds, the reason is the first's."""
+        """End the session; returns whether this call did. Everyone may try, one succeeds, the reason is the first's.
+
+        Whoever comes later finishes what a first one did not live to do: telling the workers, and letting keys expire.
+        """
         keys = SessionKeys(sid)
-        if not await self._events.put_once(keys.session, _ENDED, reason.encode()):
-            return False
-        ended = {EVENT: encode(SessionEnded(reason=reason))}
-        await self._events.append(keys.control, ended)
-        await self._events.append(keys.metrics, ended)
+        first = await self._events.put_once(keys.session, _ENDED, reason.encode())
+        last = await self._events.entries(keys.control, count=1, newest_first=True)
+        if not last or not isinstance(_fact(last[0]), SessionEnded):
+            stands = await self._events.get(keys.session, [_ENDED])
+            ended = {EVENT: encode(SessionEnded(reason=stands[_ENDED].decode()))}
+            await self._events.append(keys.metrics, ended)
+            await self._events.append(keys.control, ended)
         await self._events.drop_fields(SESSIONS, [sid.encode()])
         await self._events.expire(keys.events_plane, ttl_ms=self._event_ttl_ms)
         await self._media.expire(keys.media_plane, ttl_ms=self._media_ttl_ms)
-        return True
+        return first
 
     async def live(self) -> list[str]:
         """Return the IDs of sessions that have not ended, oldest first."""
@@ -127,7 +132,7 @@ class SessionStore:
             return set()
         face, voice = record.face, record.voice
         for entry in await self._events.entries(SessionKeys(sid).control):
-            fact = control_facts.decode(entry.fields[EVENT])
+            fact = _fact(entry)
             if isinstance(fact, SettingsChanged):
                 face = face if fact.face is None else fact.face
                 voice = voice if fact.voice is None else fact.voice
@@ -146,3 +151,11 @@ class SessionStore:
             if await self.end(sid, "consent_revoked"):
                 ended.append(sid)
         return ended
+
+
+def _fact(entry: Entry) -> ControlFact | None:
+    """Return the fact of a control entry; None for one that a newer writer wrote."""
+    try:
+        return control_facts.decode(entry.fields.get(EVENT, b""))
+    except CodecError:
+        return None

@@ -53,15 +53,12 @@ class SessionTask(Protocol):
         """Repair what a predecessor left undone and return the checkpoint: the last input that is settled."""
         ...
 
-    async def handle(self, entries: Sequence[Entry]) -> EntryId:
-        """Work on new input, oldest first; returns the new checkpoint, at or before the last entry.
-
-        Entries after it are handed in again, together with what is new by then.
-        """
+    async def handle(self, entries: Sequence[Entry]) -> None:
+        """Settle new input, oldest first."""
         ...
 
-    async def tend(self) -> None:
-        """Do what is due without input; called between reads, at least every half second."""
+    def end(self) -> None:
+        """Take notice that the session is over: from now on input is settled without publishing anything."""
         ...
 
     async def close(self) -> None:

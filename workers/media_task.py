@@ -18,6 +18,7 @@ from schemas.facts import SettingsChanged
 from schemas.ids import EntryId
 from schemas.media import MediaEntry, MediaHeader, pack, unpack
 from schemas.message import encode
+from schemas.names import Kind
 from schemas.task import Lease, Source
 from workers.freshness import Drop, Limits, burst_size, select
 from workers.outcomes import last_reported, unreported
@@ -107,31 +108,37 @@ class MediaTask:
         self._free_since_us = self._lease.clock.monotonic_us()
         return checkpoint
 
-    async def handle(self, entries: Sequence[Entry]) -> EntryId:
+    async def handle(self, entries: Sequence[Entry]) -> None:
         """Settle every entry: convert and publish the fresh ones, report the rest."""
         arrived_us = self._lease.clock.monotonic_us()
-        media, unreadable = self._unpack(entries)
-        await self._report(unreadable)
-        interval_us = 1_000_000 // max(1, media[-1].header.fps) if media else 0
         newest_ms = await self._newest_ms(entries)
-        waiting = media
+        waiting = [self._unpack(entry) for entry in entries]
         while waiting:
-            work, drops = select(
-                waiting,
-                limits=self._limits,
-                floor_us=self._watch.floor_us,
-                newest_ms=newest_ms,
-                waited_us=self._lease.clock.monotonic_us() - arrived_us,
-                burst=burst_size(self._runtime_us, interval_us),
-            )
-            if self._watch.ended:
-                work, drops = [], [Drop(entry, DropReason.ENDED) for entry in waiting]
+            self._watch.check()
+            work, drops = self._choose(waiting, newest_ms, arrived_us)
             await self._report(drops)
             if work:
                 await self._settle(work[0], arrived_us)
             # What the next round sees as floor, age and end is what is in force by then.
             waiting = work[1:]
-        return entries[-1].id
+
+    def _choose(
+        self, waiting: Sequence[MediaEntry], newest_ms: int, arrived_us: int
+    ) -> tuple[list[MediaEntry], list[Drop]]:
+        if self._watch.ended:
+            return [], [Drop(entry, DropReason.ENDED) for entry in waiting]
+        return select(
+            waiting,
+            limits=self._limits,
+            floor_us=self._watch.floor_us if self._lease.kind is Kind.VIDEO else None,  # the floor is for pictures
+            newest_ms=newest_ms,
+            waited_us=self._lease.clock.monotonic_us() - arrived_us,
+            burst=burst_size(self._runtime_us, 1_000_000 // max(1, waiting[-1].header.fps)),
+        )
+
+    def end(self) -> None:
+        """Publish nothing more."""
+        self._watch.ended = True
 
     async def _apply_settings(self) -> None:
         while self._pending:
@@ -143,36 +150,34 @@ class MediaTask:
             return entries[-1].id.ms
         return (await self._lease.planes.media.last_id(self.source.stream)).ms
 
-    def _unpack(self, entries: Sequence[Entry]) -> tuple[list[MediaEntry], list[Drop]]:
-        media: list[MediaEntry] = []
-        unreadable: list[Drop] = []
-        for entry in entries:
-            try:
-                media.append(unpack(entry.id, entry.fields))
-            except CodecError as error:
-                self._log.error("unreadable input", id=str(entry.id), error=str(error))
-                blank = MediaEntry(entry.id, MediaHeader(pts_us=0, sent_us=0), b"")
-                unreadable.append(Drop(blank, DropReason.INVALID))
-        return media, unreadable
+    def _unpack(self, entry: Entry) -> MediaEntry:
+        """Return the input; what cannot be read is empty, and will be found invalid in its turn."""
+        try:
+            return unpack(entry.id, entry.fields)
+        except CodecError as error:
+            self._log.warning("unreadable input", id=str(entry.id), error=str(error))
+            return MediaEntry(entry.id, MediaHeader(pts_us=0, sent_us=0), b"")
 
     async def _settle(self, entry: MediaEntry, arrived_us: int) -> None:
         """Convert one input, publish the output, report the outcome."""
         clock = self._lease.clock
         await self._apply_settings()
         started_us = max(arrived_us, self._free_since_us)
+        refusal: DropReason | None = None
         try:
             converted = await self._converter.convert(entry)
         except InputRejected as error:
             self._log.warning("input would not decode", id=str(entry.id), error=str(error))
-            await self._report([Drop(entry, DropReason.INVALID)])
-            return
+            refusal = DropReason.INVALID
         except Exception:  # noqa: BLE001 - logged with its traceback; an engine may raise anything
             # Whatever the engine did, this input is lost and nothing of it is shown; the session goes on.
             self._log.exception("engine failed", id=str(entry.id))
-            await self._report([Drop(entry, DropReason.ENGINE)])
-            return
+            refusal = DropReason.ENGINE
         if self._watch.ended:  # revoked while the engine worked: not one frame more
-            await self._report([Drop(entry, DropReason.ENDED)])
+            refusal = DropReason.ENDED
+        if refusal is not None:
+            await self._report([Drop(entry, refusal)])
+            self._free_since_us = clock.monotonic_us()
             return
         runtime_us = clock.monotonic_us() - started_us
         outcome = self._converter.processed(entry, runtime_us=runtime_us, epoch=self._lease.epoch)
@@ -201,9 +206,6 @@ class MediaTask:
             for drop in drops
         ]
         await self._lease.planes.events.append_all(self._lease.keys.metrics, events)
-
-    async def tend(self) -> None:
-        """Nothing is due without input."""
 
     async def close(self) -> None:
         """Stop watching and release the engine's session."""

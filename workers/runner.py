@@ -55,7 +55,6 @@ class Runner:
         self._kind, self._worker, self._planes = kind, worker, planes
         self._sessions, self._factory, self._clock, self._settings = sessions, factory, clock, settings
         self._held: dict[str, _Held] = {}
-        self._last_beat_us = clock.monotonic_us()
         self._no_take_over_before_us = 0
 
     @property
@@ -68,6 +67,8 @@ class Runner:
         beating = asyncio.create_task(self._keep_beating(), name="beat")
         try:
             while not stop.is_set():
+                if beating.done():
+                    beating.result()  # a worker that cannot beat loses everything it holds: better to end, and say why
                 claimed = await self._claim_one()
                 if not claimed:
                     with contextlib.suppress(TimeoutError):
@@ -82,12 +83,15 @@ class Runner:
     async def _claim_one(self) -> bool:
         if len(self._held) >= self._settings.capacity:
             return False
+        asked_us = self._clock.monotonic_us()
         try:
             entry = await self._planes.events.claim(self._kind, self._worker)
+            self._note_stall(asked_us)
             if entry is None and self._clock.monotonic_us() >= self._no_take_over_before_us:
                 entry = await self._planes.events.take_over(self._kind, self._worker, idle_ms=self._settings.lease_ms)
         except BusUnavailable as error:
             log.warning("claim failed", kind=self._kind, error=str(error))
+            self._wait_for_owners()
             await asyncio.sleep(_BACKOFF_S)
             return False
         if entry is None or entry.sid in self._held:
@@ -108,20 +112,24 @@ class Runner:
 
     async def _serve(self, entry: WorkEntry, service: SessionService) -> None:
         """Drive one session until it is over, lost or drained."""
-        events = self._planes.events
         try:
             await service.run()
         except Drained:
-            with contextlib.suppress(BusUnavailable):  # then the lease runs out instead
-                await events.hand_over(self._kind, self._worker, entry.id, idle_ms=self._settings.lease_ms)
+            await self._hand_over(entry)
         except Exception:
             # A defect in one task must cost one session a takeover, never the worker its other sessions.
             log.exception("session task failed", kind=self._kind, sid=entry.sid)
             await asyncio.sleep(_BACKOFF_S)
+            await self._hand_over(entry)
         finally:
             self._held.pop(entry.sid, None)
 
+    async def _hand_over(self, entry: WorkEntry) -> None:
+        with contextlib.suppress(BusUnavailable):  # then the lease runs out instead
+            await self._planes.events.hand_over(self._kind, self._worker, entry.id, idle_ms=self._settings.lease_ms)
+
     async def _keep_beating(self) -> None:
+        beaten_us = self._clock.monotonic_us()
         while True:
             await asyncio.sleep(self._settings.beat_ms / 1000)
             held = {item.entry.id: item for item in self._held.values()}
@@ -129,20 +137,22 @@ class Runner:
                 mine = await self._planes.events.beat(self._kind, self._worker, list(held))
             except BusUnavailable as error:
                 log.warning("beat failed", kind=self._kind, error=str(error))
-                self._note_stall()
+                self._wait_for_owners()
                 continue
             for entry_id in held.keys() - mine:
                 log.warning("lease lost", kind=self._kind, sid=held[entry_id].entry.sid)
                 held[entry_id].running.cancel()
-            self._note_stall()
-            self._last_beat_us = self._clock.monotonic_us()
+            self._note_stall(beaten_us)
+            beaten_us = self._clock.monotonic_us()
 
-    def _note_stall(self) -> None:
-        """After a stall, of the server or of this process, every lease looks expired: give owners time to beat."""
-        lease_us = self._settings.lease_ms * 1000
-        now = self._clock.monotonic_us()
-        if now - self._last_beat_us > lease_us // 2:
-            self._no_take_over_before_us = now + lease_us
+    def _note_stall(self, since_us: int) -> None:
+        """After a stall, of the server or of this process, every lease looks expired."""
+        if self._clock.monotonic_us() - since_us > self._settings.lease_ms * 1000 // 2:
+            self._wait_for_owners()
+
+    def _wait_for_owners(self) -> None:
+        """Give owners a lease's time to beat before anything is taken over from them."""
+        self._no_take_over_before_us = self._clock.monotonic_us() + self._settings.lease_ms * 1000
 
     async def _drain(self) -> None:
         for held in self._held.values():

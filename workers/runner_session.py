@@ -11,7 +11,7 @@ from schemas.events import EVENT, WorkerTook
 from schemas.ids import EntryId
 from schemas.message import encode
 from schemas.names import Kind, SessionKeys
-from schemas.session_store import SessionRecord, SessionStore
+from schemas.session_store import Session, SessionRecord, SessionStore
 from schemas.task import Lease, SessionTask, TaskFactory
 from workers.runner_settings import RunnerSettings
 
@@ -20,6 +20,7 @@ log = structlog.get_logger(__name__)
 _READ_COUNT = 32
 _BLOCK_MS = 250
 _BACKOFF_S = 0.25
+_GONE = "gone"  # the record is no more: the session ended long ago
 
 
 class Drained(MirageError):
@@ -63,26 +64,25 @@ class SessionService:
         while not self._draining:
             try:
                 over = await self._drive()
+                if over is not None:
+                    await self._finish(over)
             except BusUnavailable as error:
                 self._log.warning("server away", error=str(error))
                 await asyncio.sleep(_BACKOFF_S)
             except Fenced:
                 # Either somebody took the session over, or a late claimer raised the epoch and gave up.
-                if not await self._is_mine():
+                if not await self._is_mine_surely():
                     self._log.warning("fenced")
                     return
             else:
-                if over is not None:
-                    await self._finish(over)
                 return
         raise Drained(self._entry.sid)
 
     async def _drive(self) -> str | None:
         """Run one task from its checkpoint; returns why the session is over, or None when the lease is not ours."""
-        try:
-            session = await self._sessions.load(self._entry.sid)
-        except NotFound:
-            return "expired"
+        session, over = await self._look()
+        if session is None or over is not None:
+            return over
         epoch = await self._epoch_plane.raise_epoch(self._keys.epoch, self._kind)
         if not await self._is_mine():
             return None
@@ -107,32 +107,50 @@ class SessionService:
     async def _feed(self, task: SessionTask, cursor: EntryId) -> str:
         """Hand input to the task; returns why the session is over, once it is and its input is used up."""
         source = task.source
+        over: str | None = None
         check_due = 0
         while not self._draining:
             found = await source.bus.read({source.stream: cursor}, count=_READ_COUNT, block_ms=_BLOCK_MS)
             entries = found.get(source.stream, [])
             if entries:
-                cursor = await task.handle(entries)
-            await task.tend()
-            if self._clock.monotonic_us() >= check_due:
-                over = await self._over()
-                if over is not None and not entries:
-                    return over
+                await task.handle(entries)
+                cursor = entries[-1].id
+            elif over is not None:
+                return over
+            if over is None and self._clock.monotonic_us() >= check_due:
+                _, over = await self._look()
+                if over is not None:
+                    # At once, also while input flows: an expired consent does not wait for the publisher to pause.
+                    task.end()
+                    await self._end(over)
                 check_due = self._clock.monotonic_us() + self._settings.check_ms * 1000
         raise Drained(self._entry.sid)
 
-    async def _over(self) -> str | None:
+    async def _look(self) -> tuple[Session | None, str | None]:
+        """Return the session, and why it is over if it is."""
         try:
             session = await self._sessions.load(self._entry.sid)
         except NotFound:
-            return "expired"
-        return session.over(await self._planes.events.now_ms())
+            return None, _GONE
+        return session, session.over(await self._planes.events.now_ms())
 
     async def _is_mine(self) -> bool:
         return bool(await self._planes.events.beat(self._kind, self._worker, [self._entry.id]))
 
-    async def _finish(self, reason: str) -> None:
-        if reason != "expired":
+    async def _is_mine_surely(self) -> bool:
+        """Ask until the server answers."""
+        while not self._draining:
+            try:
+                return await self._is_mine()
+            except BusUnavailable:
+                await asyncio.sleep(_BACKOFF_S)
+        raise Drained(self._entry.sid)
+
+    async def _end(self, reason: str) -> None:
+        if reason != _GONE:
             await self._sessions.end(self._entry.sid, reason)
+
+    async def _finish(self, reason: str) -> None:
+        await self._end(reason)  # again: keys that work in flight wrote since then expire too
         await self._planes.events.retire(self._kind, self._worker, self._entry.id)
         self._log.info("session over", reason=reason)

@@ -39,6 +39,12 @@ class SessionWatch:
             pass
         self._task = asyncio.create_task(self._follow(), name=f"watch:{self._lease.keys.sid}")
 
+    def check(self) -> None:
+        """Raise what ended the watch, if it ended: nobody publishes without hearing of a revocation."""
+        if self._task is not None and self._task.done():
+            self._task.result()
+            raise RuntimeError("the watch ended by itself")
+
     async def stop(self) -> None:
         """Stop following."""
         if self._task is not None:
@@ -58,7 +64,7 @@ class SessionWatch:
         for stream, entries in found.items():
             for entry in entries:
                 self._cursors[stream] = entry.id
-                self._apply(stream, entry.id, entry.fields[EVENT])
+                self._apply(stream, entry.id, entry.fields.get(EVENT, b""))
         return bool(found)
 
     def _apply(self, stream: str, entry_id: EntryId, data: bytes) -> None:

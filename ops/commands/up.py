@@ -45,7 +45,9 @@ async def _supervise(system: System) -> None:
     try:
         if await ready(system.http_url, stop):
             await announce(system)
+            await tending
     finally:
+        stop.set()
         await tending
 
 

@@ -62,7 +62,8 @@ class Bus(Protocol):
     ) -> bool:
         """Add an entry with an explicit ID, if `fence` still holds.
 
-        `keep_ms` trims what is older than that many milliseconds before `entry_id`. Returns False when that very ID
+        `keep_ms` trims what is older than that many milliseconds before `entry_id`, and lets the stream vanish that
+        long after its last entry. Returns False when that very ID
         already stands (a repeated publish). Raises `Fenced` when a newer epoch exists, `Conflict` when the stream has
         already gone past `entry_id` without holding it.
         """
@@ -98,7 +99,10 @@ class Bus(Protocol):
     # --- fences ----------------------------------------------------------------------------------------------------
 
     async def raise_epoch(self, key: str, kind: Kind) -> int:
-        """Start the next epoch of `kind` and return it: every older fence of that kind is void from now on."""
+        """Start the next epoch of `kind` and return it: every older fence of that kind is void from now on.
+
+        Epochs rise even when the server lost the hash: they are never below its clock in milliseconds.
+        """
         ...
 
     async def epoch(self, key: str, kind: Kind) -> int:
@@ -145,8 +149,8 @@ class Bus(Protocol):
         """Set a field of a hash unless it stands; returns whether this call set it."""
         ...
 
-    async def get(self, key: str) -> dict[bytes, bytes]:
-        """Return a hash, empty when there is none."""
+    async def get(self, key: str, fields: Sequence[bytes] | None = None) -> dict[bytes, bytes]:
+        """Return a hash, or those of `fields` that it has; empty when there is none."""
         ...
 
     async def drop_fields(self, key: str, fields: Iterable[bytes]) -> None:

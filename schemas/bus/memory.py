@@ -65,6 +65,7 @@ class MemoryBus:
         if keep_ms is not None:
             oldest = EntryId(max(0, entry_id.ms - keep_ms), 0)
             held.entries = [entry for entry in held.entries if entry.id >= oldest]
+            await self.expire([stream], ttl_ms=keep_ms)
         return True
 
     async def _add(self, stream: str, entry_id: EntryId, fields: Fields) -> EntryId:
@@ -128,7 +129,7 @@ class MemoryBus:
 
     async def raise_epoch(self, key: str, kind: Kind) -> int:
         """See `Bus.raise_epoch`."""
-        epoch = await self.epoch(key, kind) + 1
+        epoch = max(await self.epoch(key, kind) + 1, await self.now_ms())
         self._hashes[key][kind.encode()] = b"%d" % epoch
         return epoch
 
@@ -206,10 +207,10 @@ class MemoryBus:
         self._purge()
         return self._hashes[key].setdefault(field, value) is value
 
-    async def get(self, key: str) -> dict[bytes, bytes]:
+    async def get(self, key: str, fields: Sequence[bytes] | None = None) -> dict[bytes, bytes]:
         """See `Bus.get`."""
         self._purge()
-        return dict(self._hashes[key])
+        return {name: value for name, value in self._hashes[key].items() if fields is None or name in fields}
 
     async def drop_fields(self, key: str, fields: Iterable[bytes]) -> None:
         """See `Bus.drop_fields`."""

@@ -26,17 +26,41 @@ _BLOCKING_TIMEOUT_S = MAX_BLOCK_MS / 1000 + _TIMEOUT_S
 _MAX_CONNECTIONS = 4096  # redis-py's default of 100 fails the 101st command at a time, and every session blocks on two
 _READ_BYTES = 1 << 18  # frames are about 40 KB: the default of 32 KB needs several reads a frame
 
-# KEYS: stream [, epoch hash]; ARGV: id, oldest ms to keep or "", kind, epoch (empty without a fence), fields...
+# KEYS: stream [, epoch hash]; ARGV: id, oldest ID to keep or "", ms to keep or "", kind, epoch (both empty without a
+# fence), fields... A full server refuses XADD before it trims, so a refused one trims for the next try; and a stream
+# that nobody writes any more vanishes as its entries would have.
 _PUBLISH = """
-if #KEYS == 2 and redis.call('HGET', KEYS[2], ARGV[3]) ~= ARGV[4] then return redis.error_reply('FENCED') end
+if #KEYS == 2 and redis.call('HGET', KEYS[2], ARGV[4]) ~= ARGV[5] then return redis.error_reply('FENCED') end
 local fields = {}
-for i = 5, #ARGV do fields[#fields + 1] = ARGV[i] end
+for i = 6, #ARGV do fields[#fields + 1] = ARGV[i] end
 local added
 if ARGV[2] == '' then added = redis.pcall('XADD', KEYS[1], ARGV[1], unpack(fields))
 else added = redis.pcall('XADD', KEYS[1], 'MINID', '~', ARGV[2], ARGV[1], unpack(fields)) end
-if type(added) ~= 'table' then return 1 end
+if type(added) ~= 'table' then
+  if ARGV[3] ~= '' then redis.call('PEXPIRE', KEYS[1], ARGV[3]) end
+  return 1
+end
 if #redis.call('XRANGE', KEYS[1], ARGV[1], ARGV[1]) == 1 then return 0 end
+if ARGV[2] ~= '' then redis.pcall('XTRIM', KEYS[1], 'MINID', '~', ARGV[2]) end
 return added
+"""
+
+# KEYS: epoch hash; ARGV: kind. Never below the server's clock: an epoch hash that was lost with a server that keeps
+# nothing must not make an old fence valid again.
+_RAISE = """
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local epoch = math.max((tonumber(redis.call('HGET', KEYS[1], ARGV[1])) or 0) + 1, now)
+redis.call('HSET', KEYS[1], ARGV[1], string.format('%.0f', epoch))
+return epoch
+"""
+
+# KEYS: work stream; ARGV: group, worker, idle ms. Not XAUTOCLAIM: with COUNT 1 it looks at ten pending entries only, so
+# ten healthy leases would hide every dead one behind them.
+_TAKE_OVER = """
+local idle = redis.call('XPENDING', KEYS[1], ARGV[1], 'IDLE', ARGV[3], '-', '+', 1)
+if not idle[1] then return {} end
+return redis.call('XCLAIM', KEYS[1], ARGV[1], ARGV[2], ARGV[3], idle[1][1])
 """
 
 # KEYS: work stream; ARGV: group, worker, entry ids... Renews only what is still the worker's: without the check a
@@ -70,6 +94,11 @@ redis.call('XDEL', KEYS[1], ARGV[3])
 return 1
 """
 
+_PASSING = frozenset(
+    {"READONLY", "MISCONF", "NOREPLICAS", "UNBLOCKED", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "LOADING", "BUSY"}
+)
+"""First words of errors that say something of the server's state, not of the command: it may pass."""
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -89,6 +118,10 @@ def _translated(
             raise BusUnavailable(f"{self.address} does not answer: {error}") from error
         except rex.OutOfMemoryError as error:
             raise BusUnavailable(f"{self.address} is at its memory limit: {error}") from error
+        except rex.ResponseError as error:
+            if str(error).split(" ", 1)[0] not in _PASSING:
+                raise
+            raise BusUnavailable(f"{self.address} cannot serve now: {error}") from error
         # redis-py sends inside `asyncio.wait_for`, which on Python 3.11 loses a cancellation that arrives just as the
         # sending is done: the task would go on for ever, and whoever waits for its end would hang.
         if task is not None and task.cancelling() > asked:
@@ -109,6 +142,8 @@ class RedisBus:
         self._blocking = self._connect(url, _BLOCKING_TIMEOUT_S)
         self._publish = self._client.register_script(_PUBLISH)
         self._beat = self._client.register_script(_BEAT)
+        self._raise = self._client.register_script(_RAISE)
+        self._take_over = self._client.register_script(_TAKE_OVER)
         self._hand_over = self._client.register_script(_HAND_OVER)
         self._retire = self._client.register_script(_RETIRE)
         self._groups: set[Kind] = set()
@@ -150,10 +185,11 @@ class RedisBus:
         """See `Bus.publish`."""
         keys = [stream] if fence is None else [stream, fence.key]
         oldest = b"" if keep_ms is None else b"%d-0" % max(0, entry_id.ms - keep_ms)
+        keep = b"" if keep_ms is None else b"%d" % keep_ms
         kind, epoch = (b"", b"") if fence is None else (fence.kind.encode(), b"%d" % fence.epoch)
         flat = [part for pair in fields.items() for part in pair]
         try:
-            added = await self._publish(keys=keys, args=[str(entry_id), oldest, kind, epoch, *flat])
+            added = await self._publish(keys=keys, args=[str(entry_id), oldest, keep, kind, epoch, *flat])
         except rex.ResponseError as error:
             if "FENCED" in str(error) and fence is not None:
                 raise Fenced(f"epoch {fence.epoch} of {fence.kind} is over") from None
@@ -211,7 +247,7 @@ class RedisBus:
     @_translated
     async def raise_epoch(self, key: str, kind: Kind) -> int:
         """See `Bus.raise_epoch`."""
-        return int(await self._client.hincrby(key, kind, 1))
+        return int(await self._raise(keys=[key], args=[kind]))
 
     @_translated
     async def epoch(self, key: str, kind: Kind) -> int:
@@ -247,9 +283,10 @@ class RedisBus:
         """See `Bus.take_over`."""
         await self._ensure_group(kind)
         answer = await self._grouped(
-            kind, lambda: self._client.xautoclaim(work(kind), WORK_GROUP, worker, idle_ms, count=1)
+            kind, lambda: self._take_over(keys=[work(kind)], args=[WORK_GROUP, worker, idle_ms])
         )
-        return _work_entry(_entries(answer[1]))
+        pairs = [(entry_id, dict(zip(flat[::2], flat[1::2], strict=True))) for entry_id, flat in answer]
+        return _work_entry(_entries(pairs))
 
     async def _grouped(self, kind: Kind, command: Callable[[], Awaitable[Any]]) -> Any:
         """Run a group command; a server that came back empty has lost the group, which is made again."""
@@ -304,8 +341,11 @@ class RedisBus:
         return bool(await self._client.hsetnx(key, field, value))
 
     @_translated
-    async def get(self, key: str) -> dict[bytes, bytes]:
+    async def get(self, key: str, fields: Sequence[bytes] | None = None) -> dict[bytes, bytes]:
         """See `Bus.get`."""
+        if fields is not None:
+            values = await self._client.hmget(key, list(fields))
+            return {name: value for name, value in zip(fields, values, strict=True) if value is not None}
         return dict(await self._client.hgetall(key))
 
     @_translated
@@ -341,7 +381,7 @@ class RedisBus:
         """Refuse a server that Mirage cannot work on; raises `Misconfigured` with what to change."""
         try:
             info = await self._client.info("server")
-            policy = (await self._client.config_get("maxmemory-policy"))["maxmemory-policy"]
+            policy = await self._eviction()
         except rex.AuthenticationError as error:
             raise Misconfigured(f"{self.address} refused the credentials in the URL: {error}") from None
         version = str(info.get("redis_version", "0"))
@@ -351,6 +391,13 @@ class RedisBus:
             raise Misconfigured(
                 f"{self.address} has maxmemory-policy {policy}; it would evict sessions. Set it to noeviction"
             )
+
+    async def _eviction(self) -> str:
+        try:
+            found = await self._client.config_get("maxmemory-policy")
+        except rex.ResponseError:  # managed servers forbid CONFIG; INFO says the same to whoever may ask it
+            found = {"maxmemory-policy": (await self._client.info("memory")).get("maxmemory_policy", "unknown")}
+        return str(found["maxmemory-policy"])
 
     async def close(self) -> None:
         """See `Bus.close`."""

@@ -111,7 +111,7 @@ class Live:
         for entry in await self.planes.events.entries(self.keys.metrics):
             event = metric_events.decode(entry.fields[EVENT])
             if isinstance(event, WorkerTook) and event.kind == self.kind:
-                epoch = event.epoch
+                epoch = max(epoch, event.epoch)
             elif isinstance(event, Outcome) and event.epoch >= epoch:
                 counted[EntryId.parse(event.id)] += 1
         return counted

@@ -15,6 +15,7 @@ from workers.video.patches import MeshPatch
 from workers.video.pixels import u8
 
 _EVERY = 10
+_OFFSET = 2  # of the frame that is measured: the detector looks at every fifth, and one frame must not bear both
 _SIGMAS = (0.0, 0.5, 0.7, 0.9, 1.2, 1.6, 2.0)  # px
 _TOLERANCE = 1.15  # slightly too sharp looks better than slightly too soft
 _LEAST_SIGMA = 0.4  # below, a blur changes nothing that 8 bits show
@@ -36,7 +37,7 @@ class DetailMatcher:
         """Return `patches` with their sharpness matched."""
         for patch in patches:
             softness = patch.memory.recall(Softness)
-            if softness.frames % _EVERY == 0:
+            if softness.sigma is None or softness.frames % _EVERY == _OFFSET:
                 found = matching_sigma(patch.pixels, patch.target, patch.mask.alpha > 180)
                 softness.sigma = found if softness.sigma is None else (softness.sigma + found) / 2
             softness.frames += 1

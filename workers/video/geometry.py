@@ -53,16 +53,33 @@ def _level(right_eye: Float, left_eye: Float) -> float:
 def crop(frame: Frame, affine: Affine, size: int, border: int = cv2.BORDER_REPLICATE) -> Frame:
     """Return the (size, size, 3) crop that `affine` (frame px to crop px) describes."""
     shrink = float(np.hypot(affine[0, 0], affine[0, 1]))
-    if shrink < 0.5:  # a bilinear tap would skip pixels: halve the frame first, as often as it takes
-        factor = int(2 ** np.floor(np.log2(1 / shrink)))
-        height, width = frame.shape[0] // factor, frame.shape[1] // factor
-        if min(height, width) >= 1:
-            whole = frame[: height * factor, : width * factor]
-            affine = affine.copy()
-            affine[:, 2] += affine[:, :2] @ np.full(2, (factor - 1) / 2)
-            affine[:, :2] *= factor
-            frame = u8(cv2.resize(whole, (width, height), interpolation=cv2.INTER_AREA))
-    return u8(cv2.warpAffine(frame, affine, (size, size), flags=cv2.INTER_LINEAR, borderMode=border))
+    factor = int(2 ** np.floor(np.log2(1 / shrink))) if shrink < 0.5 else 1  # else a bilinear tap would skip pixels
+    factor = min(factor, *frame.shape[:2])
+    (left, top), part = _part_seen(frame, affine, size, factor)
+    affine = affine.copy()
+    affine[:, 2] += affine[:, :2] @ np.array([left, top])
+    if factor > 1:
+        affine[:, 2] += affine[:, :2] @ np.full(2, (factor - 1) / 2)
+        affine[:, :2] *= factor
+        part = u8(cv2.resize(part, None, fx=1 / factor, fy=1 / factor, interpolation=cv2.INTER_AREA))
+    # OpenCV warps four channels in 0.08 ms and three in 0.21 ms (192², one core).
+    padded = cv2.cvtColor(part, cv2.COLOR_BGR2BGRA)
+    warped = cv2.warpAffine(padded, affine, (size, size), flags=cv2.INTER_LINEAR, borderMode=border)
+    return u8(cv2.cvtColor(warped, cv2.COLOR_BGRA2BGR))
+
+
+def _part_seen(frame: Frame, affine: Affine, size: int, grid: int) -> tuple[tuple[int, int], Frame]:
+    """Return the part of `frame` that a crop needs, and the (x, y) of its corner, both on a `grid` of px.
+
+    The grid is the frame's, so that the pixels averaged together stay the same while the crop moves.
+    """
+    height, width = (max(extent // grid, 1) * grid for extent in frame.shape[:2])
+    corners = apply(inverse(affine), f32([[0, 0], [size, 0], [0, size], [size, size]]))
+    low, high = corners.min(axis=0) - 2 * grid, corners.max(axis=0) + 2 * grid
+    left, top = (int(np.clip(low[i], 0, (width, height)[i] - grid)) // grid * grid for i in (0, 1))
+    right = int(np.clip(high[0], left + grid, width)) // grid * grid
+    bottom = int(np.clip(high[1], top + grid, height)) // grid * grid
+    return (left, top), frame[top:bottom, left:right]
 
 
 def inverse(affine: Affine) -> Affine:

@@ -10,6 +10,10 @@ from workers.video.source import SourceFace
 from workers.video.stages import SwapRequest
 from workers.video.warp import warp
 
+_LEAST_COVERED = 0.5
+"""Share of its outline that a worn face must show in. A fringe hides a quarter; only a mesh that is wrong, e.g. turned
+inside out, shows in less than 0.64, and would uncover the performer."""
+
 
 class MeshSwapper:
     """A swapper whose identity is a picture on a mesh. It keeps nothing between calls but what it notes in a track."""
@@ -27,5 +31,7 @@ def _swap_one(request: SwapRequest[SourceFace]) -> MeshPatch | None:
     target = roi.cut(request.frame)
     warped = warp(request.identity, landmarks, roi)
     mask = face_mask(warped, landmarks, roi)
+    if mask.covered < _LEAST_COVERED:
+        return None
     pixels = match_colour(warped.pixels, target, mask, roi, memory)
     return MeshPatch(roi, target, pixels, mask, memory)

@@ -10,12 +10,13 @@ work along (0.56 ms against 1.1 ms a face).
 import numpy as np
 from numpy.typing import NDArray
 
-from workers.video.pixels import Float, f32
+from workers.video.pixels import Float
 from workers.video.topology import Index
 
 OUTSIDE = -1.0
 _EDGE_SLACK = 0.01  # px: neighbours share their edge pixels instead of leaving pinholes between them
 _FAR = np.float32(1e6)  # px: a bound that never binds
+_LEVEL = np.float32(1e-6)  # px: an edge that rises less is level
 
 Int32 = NDArray[np.int32]
 
@@ -27,53 +28,59 @@ def inverse_map(destination: Float, source: Float, triangles: Index, height: int
     (y down) a triangle facing the viewer has a negative signed area. Those facing away are left out.
     """
     corner = triangles.T
-    x, y = destination[:, 0][corner], destination[:, 1][corner]  # (3, T)
-    area = (x[1] - x[0]) * (y[2] - y[0]) - (y[1] - y[0]) * (x[2] - x[0])
-    low, high = y.min(axis=0), y.max(axis=0)
+    xy = np.take(destination.T, corner, axis=1)  # (2, 3, T)
+    (x0, x1, x2), (y0, y1, y2) = xy
+    area = (x1 - x0) * (y2 - y0) - (y1 - y0) * (x2 - x0)
+    low, high = np.minimum(np.minimum(y0, y1), y2), np.maximum(np.maximum(y0, y1), y2)
     front = np.flatnonzero((area < -1e-3) & (high >= 0) & (low <= height - 1))
     mapped = np.full((height * width, 2), OUTSIDE, np.float32)
     if not len(front):
         return mapped.reshape(height, width, 2)
-    x, y, corner = x[:, front], y[:, front], corner[:, front]
 
-    first = np.maximum(np.ceil(low[front] - _EDGE_SLACK), 0).astype(np.int32)
-    last = np.minimum(np.floor(high[front] + _EDGE_SLACK), height - 1).astype(np.int32)
-    owner, row = _expand(first, last)  # one entry a span: its triangle and its row
+    x, y = np.take(xy, front, axis=2)  # (3, T)
+    table = np.empty((18, len(front)), np.float32)  # what a span needs of its triangle
+    _edges(x, y, table[:12])
+    _planes(x, y, area[front], np.take(source.T, np.take(corner, front, axis=1), axis=1), table[12:])
+    first = np.ceil(low[front] - _EDGE_SLACK).astype(np.int32)
+    last = np.floor(high[front] + _EDGE_SLACK).astype(np.int32)
+    of_span, row = _expand(table, np.maximum(first, 0), np.minimum(last, height - 1))
     down = row.astype(np.float32)
-    left, right = _span_ends(np.take(_edges(x, y), owner, axis=1), down, width)
-    span, column = _expand(left, right)  # one entry a pixel: its span and its column
+    left, right = _span_ends(of_span[:12], down, width)
 
-    at, along = np.take(row * width, span) + column, column.astype(np.float32)
-    for axis in (0, 1):
-        origin, per_row, per_column = _plane(x, y, area[front], source[:, axis][corner])
-        start = np.take(origin, owner) + np.take(per_row, owner) * down  # at column 0 of each span's row
-        mapped[at, axis] = np.take(start, span) + np.take(np.take(per_column, owner), span) * along
+    of_span = of_span[12:]  # (6, spans), of which the first two become the value at column 0 of the span's row
+    of_span[:2] += of_span[2:4] * down
+    of_span[2] = row * width  # exact: a float32 counts to sixteen million
+    of_pixel, column = _expand(of_span, left, right)
+    at = of_pixel[2].astype(np.int32) + column
+    mapped[at] = (of_pixel[:2] + of_pixel[4:] * column.astype(np.float32)).T
     return mapped.reshape(height, width, 2)
 
 
-def _plane(x: Float, y: Float, area: Float, value: Float) -> tuple[Float, Float, Float]:
-    """Return per triangle (T,) the value at pixel (0, 0) and its change per row and per column; corners are (3, T)."""
-    change1, change2 = value[1] - value[0], value[2] - value[0]
-    per_column = (change1 * (y[2] - y[0]) - change2 * (y[1] - y[0])) / area
-    per_row = (change2 * (x[1] - x[0]) - change1 * (x[2] - x[0])) / area
-    return f32(value[0] - per_column * x[0] - per_row * y[0]), f32(per_row), f32(per_column)
+def _planes(x: Float, y: Float, area: Float, value: Float, planes: Float) -> None:
+    """Write to `planes` (6, T) both values (2, 3, T) at pixel (0, 0), and their change per row and per column.
+
+    Corners `x`, `y` are (3, T).
+    """
+    change1, change2 = value[:, 1] - value[:, 0], value[:, 2] - value[:, 0]
+    planes[4:] = (change1 * (y[2] - y[0]) - change2 * (y[1] - y[0])) / area
+    planes[2:4] = (change2 * (x[1] - x[0]) - change1 * (x[2] - x[0])) / area
+    planes[:2] = value[:, 0] - planes[4:] * x[0] - planes[2:4] * y[0]
 
 
-def _edges(x: Float, y: Float) -> Float:
-    """Return (12, T) where the three left bounds cross row 0, their slopes, and the same of the three right bounds.
+def _edges(x: Float, y: Float, edges: Float) -> None:
+    """Write to `edges` (12, T) where the three left bounds cross row 0, their slopes, and the same of the right bounds.
 
     Seen with y down, the left side of a front face goes down and its right side goes up: each edge bounds one side, and
     has a bound that never binds on the other. A level edge bounds neither. Corners are (3, T).
     """
-    next_x, next_y = x[[1, 2, 0]], y[[1, 2, 0]]
-    rise = next_y - y
-    level = np.abs(rise) < 1e-6
-    slope = (next_x - x) / np.where(level, np.float32(1), rise)
+    rise = y[[1, 2, 0]] - y
+    slope = (x[[1, 2, 0]] - x) / np.where(np.abs(rise) < _LEVEL, np.float32(1), rise)
     crossing = x - slope * y
-    goes_down, goes_up = (rise > 0) & ~level, (rise < 0) & ~level
-    left = np.where(goes_down, crossing, -_FAR), np.where(goes_down, slope, np.float32(0))
-    right = np.where(goes_up, crossing, _FAR), np.where(goes_up, slope, np.float32(0))
-    return f32(np.concatenate([*left, *right]))
+    goes_down, goes_up = rise >= _LEVEL, rise <= -_LEVEL
+    edges[:3] = np.where(goes_down, crossing, -_FAR)
+    edges[3:6] = slope * goes_down
+    edges[6:9] = np.where(goes_up, crossing, _FAR)
+    edges[9:] = slope * goes_up
 
 
 def _span_ends(edges: Float, row: Float, width: int) -> tuple[Int32, Int32]:
@@ -85,9 +92,13 @@ def _span_ends(edges: Float, row: Float, width: int) -> tuple[Int32, Int32]:
     return first, last
 
 
-def _expand(first: Int32, last: Int32) -> tuple[Index, Index]:
-    """Return, for integer ranges first..last (inclusive, maybe empty), each element's range number and value."""
+def _expand(table: Float, first: Int32, last: Int32) -> tuple[Float, Int32]:
+    """Return, for integer ranges first..last (n,; inclusive, maybe empty), their elements, and each one's table column.
+
+    `table` is (values, n); the first value returned is (values, elements).
+    """
     counts = np.maximum(last - first + 1, 0)
-    owner = np.repeat(np.arange(len(counts)), counts)
-    offset = first - (np.cumsum(counts) - counts)
-    return owner, np.arange(len(owner)) + np.take(offset, owner)
+    ends = np.cumsum(counts, dtype=np.int32)
+    owner = np.repeat(np.arange(len(counts), dtype=np.int32), counts)
+    element = np.arange(len(owner), dtype=np.int32) + np.take(first - (ends - counts), owner)
+    return np.take(table, owner, axis=1), element

@@ -11,6 +11,7 @@ import numpy as np
 
 from workers.video.engine import Frame
 from workers.video.geometry import face_size
+from workers.video.heal import without_smile
 from workers.video.pixels import Float, Mask, u8
 from workers.video.template import FaceTemplate
 from workers.video.topology import BROWS_DOWN, LEFT_CHEEK, NOSE, RIGHT_CHEEK, Index
@@ -46,7 +47,8 @@ class SourceFace:
 
 def prepare(template: FaceTemplate) -> SourceFace:
     """Derive what warping needs from `template`."""
-    texture = np.dstack([template.picture, skin_likelihood(template.picture, template.points)])
+    face = without_smile(template.picture, template.points)
+    texture = np.dstack([face, skin_likelihood(template.picture, template.points)])
     points = template.points
     levels: list[SourceLevel] = []
     while not levels or texture.shape[0] >= _SMALLEST_SIDE:

@@ -5,9 +5,8 @@ from dataclasses import dataclass
 
 import cv2
 import simplejpeg
-import structlog
 
-from schemas.errors import InputRejected, MirageError
+from schemas.errors import InputRejected
 from schemas.events import DropReason, VideoDropped, VideoProcessed
 from schemas.facts import SettingsChanged
 from schemas.identity_store import IdentityStore
@@ -16,9 +15,8 @@ from schemas.media import MediaEntry, output_header
 from schemas.task import Lease
 from workers.engine_thread import EngineThread
 from workers.media_task import Converted
+from workers.templates import open_worn
 from workers.video.engine import Bystanders, FaceEngine, FaceResult, FaceSession, FaceSettings, Frame, OnMiss
-
-log = structlog.get_logger(__name__)
 
 MAX_SIDE = 1920
 """Ingress refuses larger frames; a decoder that trusts its input is one bug away from a decompression bomb."""
@@ -50,18 +48,13 @@ class VideoConverter:
         """Open the engine's session with the template of the face that is worn."""
         record = self._lease.session
         settings = FaceSettings(record.max_faces, OnMiss(record.on_miss), Bystanders(record.bystanders))
-        template = await self._template()
-        self._session = await self._thread.run(self._engine.open, settings, template)
-
-    async def _template(self) -> bytes | None:
-        """Return the template, or None, which covers every face: revoked or unusable is never shown raw."""
-        if not self._face:
-            return None
-        try:
-            return await self._identities.template(self._face, "face", self._engine.name)
-        except MirageError as error:
-            log.warning("no face template", sid=self._lease.keys.sid, identity=self._face, error=str(error))
-            return None
+        self._session = await open_worn(
+            self._identities,
+            self._face,
+            kind="face",
+            engine=self._engine.name,
+            open_with=lambda template: self._thread.run(self._engine.open, settings, template),
+        )
 
     async def prime(self, checkpoint: EntryId) -> None:
         """Nothing: a tracker finds the face again in the first frame."""

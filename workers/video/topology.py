@@ -44,9 +44,14 @@ OUTER_LIPS = _index(61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 409, 270,
 RIGHT_CHEEK = _index(117, 118, 101, 36, 205, 187, 123)
 LEFT_CHEEK = _index(346, 347, 330, 266, 425, 411, 352)
 NOSE = _index(6, 122, 196, 3, 51, 45, 4, 275, 281, 248, 419, 351)
+RIGHT_FOLD = _index(129, 203, 206, 216, 212)
+"""From the wing of the nose past the corner of the mouth: where smiling folds the cheek."""
+LEFT_FOLD = _index(358, 423, 426, 436, 432)
+NOSE_BOTTOM = _index(129, 98, 97, 2, 326, 327, 358, 279, 331, 294, 460, 4, 240, 64, 102, 49)
 # fmt: on
 
 RIGHT_EYE_CORNER, LEFT_EYE_CORNER = 33, 263
+RIGHT_MOUTH_CORNER, LEFT_MOUTH_CORNER = 61, 291
 RIGHT_SIDE, LEFT_SIDE = 234, 454
 FOREHEAD_TOP, CHIN = 10, 152
 NOSE_TIP = 1

@@ -7,7 +7,7 @@ import numpy as np
 
 from workers.video.engine import Frame
 from workers.video.pixels import Float, Mask, f32, remap, u8
-from workers.video.raster import inverse_map
+from workers.video.raster import OUTSIDE, inverse_map
 from workers.video.roi import Roi
 from workers.video.source import SourceFace
 from workers.video.topology import MESH_VERTICES, canonical
@@ -41,10 +41,9 @@ def warp(source: SourceFace, landmarks: Float, roi: Roi) -> Warped:
 
 def _grow(coarse: Float, visible: Mask) -> Float:
     """Fill two map px around the mesh with their neighbours' mean: interpolation at the rim then stays in the face."""
-    count = cv2.blur(visible.astype(np.float32), (5, 5))
-    rim = np.flatnonzero((visible == 0) & (count > 1e-3))
-    if len(rim):
-        known = coarse * visible[..., None]
-        total = cv2.blur(known, (5, 5)).reshape(-1, 2)
-        coarse.reshape(-1, 2)[rim] = total[rim] / count.reshape(-1)[rim, None]
+    near = f32(cv2.blur(visible.astype(np.float32), (5, 5))).reshape(-1)  # share of neighbours that lie in the mesh
+    rim = np.flatnonzero((near > 1e-3) & (visible.reshape(-1) == 0))
+    share = np.take(near, rim)[:, None]
+    mean = np.take(f32(cv2.blur(coarse, (5, 5))).reshape(-1, 2), rim, axis=0)
+    coarse.reshape(-1, 2)[rim] = (mean - np.float32(OUTSIDE) * (1 - share)) / share  # the other neighbours are OUTSIDE
     return coarse

@@ -1,9 +1,8 @@
 """Sound's part of the media task: PCM16 in, engine, PCM16 out, in order, with the engine's lookahead taken off."""
 
 import numpy as np
-import structlog
 
-from schemas.errors import InputRejected, MirageError
+from schemas.errors import CodecError, InputRejected
 from schemas.events import AudioProcessed, AudioSkipped, DropReason
 from schemas.facts import SettingsChanged
 from schemas.identity_store import IdentityStore
@@ -12,12 +11,11 @@ from schemas.media import SAMPLE_RATE, MediaEntry, output_header, pcm_duration_u
 from schemas.task import Lease
 from workers.engine_thread import EngineThread
 from workers.media_task import Converted
+from workers.templates import open_worn
 from workers.voice.engine import Pcm, VoiceEngine, VoiceResult, VoiceStream
 
-log = structlog.get_logger(__name__)
-
 _QUANTUM = 512  # samples: every rung of the chunk ladder is a multiple
-_PRIME_PAGE = 64
+_PRIME_PAGE = 128  # chunks: 12 s of the smallest
 _SEAM_US = 2_000  # clients' clocks wobble by less; a chunk that is missing is 96 ms at least
 _FADE = 80  # samples, 5 ms: the sound starts again after a gap, and would click
 
@@ -41,17 +39,13 @@ class VoiceConverter:
 
     async def open(self) -> None:
         """Open the engine's stream with the template of the voice that is worn."""
-        self._stream = await self._thread.run(self._engine.open, await self._template())
-
-    async def _template(self) -> bytes | None:
-        """Return the template, or None, which silences: revoked or unusable is never heard raw."""
-        if not self._voice:
-            return None
-        try:
-            return await self._identities.template(self._voice, "voice", self._engine.name)
-        except MirageError as error:
-            log.warning("no voice template", sid=self._lease.keys.sid, identity=self._voice, error=str(error))
-            return None
+        self._stream = await open_worn(
+            self._identities,
+            self._voice,
+            kind="voice",
+            engine=self._engine.name,
+            open_with=lambda template: self._thread.run(self._engine.open, template),
+        )
 
     async def prime(self, checkpoint: EntryId) -> None:
         """Feed the stream the last input that a predecessor converted: its context and its lookahead."""
@@ -65,8 +59,11 @@ class VoiceConverter:
         for entry in page:
             if wanted <= 0:
                 break
-            data = unpack(entry.id, entry.fields).data
-            chunks.append(data)
+            try:
+                data = unpack(entry.id, entry.fields).data
+            except CodecError:  # it was reported as invalid in its turn
+                continue
+            chunks.append(data[: len(data) // 2 * 2])
             wanted -= len(data) // 2
         if chunks:
             await self._thread.run(stream.prime, samples(b"".join(reversed(chunks))))

@@ -36,6 +36,27 @@ def test_a_crop_shows_a_mark_where_its_point_lands(size: float) -> None:
     np.testing.assert_allclose(centre, geometry.apply(to_crop, mark)[0], atol=0.3)
 
 
+@given(st.floats(-300, 800), st.floats(-300, 800), st.floats(4, 3000), LEVEL)
+def test_a_crop_of_the_part_it_needs_is_a_crop_of_the_whole(x: float, y: float, size: float, angle: float) -> None:
+    """Also where it reaches beyond the frame, whose edge then repeats, and lies wholly outside."""
+    rows, columns = np.mgrid[0:512, 0:512]
+    frame = np.stack([rows / 2, columns / 2, (rows + columns) / 4], axis=2).astype(np.uint8)
+    to_crop = Square((x, y), size, angle).to_crop(192)
+    whole = cv2.warpAffine(frame, to_crop, (192, 192), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    seen = geometry.crop(frame, to_crop, 192)
+    tolerance = 3 + size / 192  # levels: a pixel that stands for many is their mean
+    assert np.abs(seen.astype(int) - whole).max() <= tolerance
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (3, 500), (500, 3), (17, 16)])
+@pytest.mark.parametrize("size", [1.0, 40.0, 5000.0])
+def test_a_crop_of_any_frame_has_its_size(shape: tuple[int, int], size: float) -> None:
+    frame = np.full((*shape, 3), 77, np.uint8)
+    for centre in ((0.0, 0.0), (9.0, 9.0), (-4000.0, 4000.0)):
+        seen = geometry.crop(frame, Square(centre, size, 0.4).to_crop(192), 192)
+        np.testing.assert_array_equal(seen, np.full((192, 192, 3), 77))
+
+
 def test_the_square_of_a_detection_lies_level_with_its_eyes() -> None:
     keypoints = np.zeros((6, 2), np.float32)
     keypoints[1] = [10, 10]
