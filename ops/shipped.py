@@ -5,7 +5,7 @@ import json
 from dataclasses import dataclass
 
 from ops.enrolment import enrol_face, enrol_voice
-from ops.wiring import media_file
+from ops.shipped_media import media_file
 from schemas.bus.base import Bus
 from schemas.consent import ANYONE, Consent, Evidence, Identity
 from schemas.errors import NotFound

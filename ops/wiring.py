@@ -3,10 +3,10 @@
 import os
 import secrets
 import socket
-from pathlib import Path
 
 from ops.installation import Installation
 from ops.settings import Settings
+from ops.warm_up import warm_face, warm_voice
 from policy.task import PolicyTask
 from schemas.bus.base import Planes
 from schemas.bus.redis import RedisBus
@@ -57,21 +57,21 @@ def session_store(planes: Planes, settings: Settings) -> SessionStore:
 
 
 def face_engine(settings: Settings) -> FaceEngine:
-    """Return the configured face engine; `auto` is the embedded one."""
+    """Return the configured face engine, warm; `auto` is the embedded one."""
     from workers.video.embedded import EmbeddedFaceEngine  # noqa: PLC0415 - loads models: only where it is driven
 
     if settings.engine not in ("auto", "embedded"):
         raise Misconfigured(f"MIRAGE_ENGINE={settings.engine} is not available in this build")
-    return EmbeddedFaceEngine()
+    return warm_face(EmbeddedFaceEngine())
 
 
 def voice_engine(settings: Settings) -> VoiceEngine:
-    """Return the configured voice engine; `auto` is the embedded one."""
+    """Return the configured voice engine, warm; `auto` is the embedded one."""
     from workers.voice.embedded import EmbeddedVoiceEngine  # noqa: PLC0415 - loads models: only where it is driven
 
     if settings.voice_engine not in ("auto", "embedded"):
         raise Misconfigured(f"MIRAGE_VOICE_ENGINE={settings.voice_engine} is not available in this build")
-    return EmbeddedVoiceEngine()
+    return warm_voice(EmbeddedVoiceEngine())
 
 
 def limits_for(kind: Kind, settings: Settings) -> Limits:
@@ -137,8 +137,3 @@ def runner_settings(kind: Kind, settings: Settings) -> RunnerSettings:
     """Return the lease numbers: beats at a sixth of the lease; policy folds many sessions at little cost."""
     capacity = settings.sessions_per_worker if kind is not Kind.POLICY else 1024
     return RunnerSettings(capacity=capacity, lease_ms=settings.lease_ms, beat_ms=max(50, settings.lease_ms // 6))
-
-
-def media_file(name: str) -> Path:
-    """Return the path of a file that ships in `ops/media`."""
-    return Path(__file__).parent / "media" / name

@@ -16,7 +16,7 @@ import numpy as np
 from ops.commands.common import LOCAL_USER
 from ops.demo.footage import FPS, SIDE, Clip, UnusableInput, encode, read_sound, read_video
 from ops.shipped import public_consent
-from ops.wiring import media_file
+from ops.shipped_media import media_file
 from workers.video.engine import Frame
 from workers.voice.engine import SAMPLE_RATE, Pcm
 

@@ -18,8 +18,8 @@ from ops import client as client_module
 from ops.client import MirageClient, ReceivedMedia, SessionConnection, Unreachable
 from ops.demo.inputs import consent
 from ops.demo.live import own_system
+from ops.shipped_media import media_file
 from ops.supervisor import System, login_code
-from ops.wiring import media_file
 from schemas import wire
 from schemas.bus.redis import RedisBus
 from schemas.errors import CodecError, Fenced, InputRejected, MirageError, NotFound, Refused, Throttled

@@ -23,7 +23,7 @@ from ops.demo.live import Performance, Played
 from ops.demo.player import Heard, Seen, play
 from ops.demo.publish import PIECE_US, Arrival, Departure, Due, Recording, Script, schedule
 from ops.demo.report import problems
-from ops.wiring import media_file
+from ops.shipped_media import media_file
 from workers.voice.engine import SAMPLE_RATE
 
 SECONDS = 6

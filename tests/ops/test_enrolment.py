@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 from ops.enrolment import ProcessEnroller, decode_image, decode_wav, enrol_face, enrol_voice, resample
-from ops.wiring import media_file
+from ops.shipped_media import media_file
 from schemas.errors import EnrolmentRefused
 
 PORTRAIT = media_file("portrait.png").read_bytes()
