@@ -102,16 +102,20 @@ class PitchTracker:
         """Add one frame, given its correlation (lags,), to every path."""
         before, here, after = correlation[:-2], correlation[1:-1], correlation[2:]
         peaks = np.flatnonzero((here > before) & (here >= after) & (here > 0.25)) + 1
-        worth = correlation[peaks] * (1 - _LAG_PENALTY * _LAGS[peaks] / _LAGS[-1])
-        order = np.argsort(-worth, kind="stable")[:_CANDIDATES]
-        peaks, worth = peaks[order], worth[order]
         left, mid, right = correlation[peaks - 1], correlation[peaks], correlation[peaks + 1]
-        lag = _LAGS[peaks] + 0.5 * (left - right) / np.minimum(left - 2 * mid + right, -1e-9)
+        # The height at the vertex, too: a short period that falls between two lags is sampled low on both, and twice
+        # the period, which falls on one, would win.
+        offset = 0.5 * (left - right) / np.minimum(left - 2 * mid + right, -1e-9)
+        height = np.minimum(mid - 0.25 * (left - right) * offset, 1.0)
+        worth = height * (1 - _LAG_PENALTY * _LAGS[peaks] / _LAGS[-1])
+        order = np.argsort(-worth, kind="stable")[:_CANDIDATES]
+        lag, height, worth = (_LAGS[peaks] + offset)[order], height[order], worth[order]
+        peaks = peaks[order]
 
         column = np.zeros(_CANDIDATES + 1)  # log F0
         column[1 : 1 + len(peaks)] = np.log(np.clip(_RATE / lag, F0_FLOOR, F0_CEILING))
         strength = np.zeros(_CANDIDATES + 1)
-        strength[1 : 1 + len(peaks)] = mid
+        strength[1 : 1 + len(peaks)] = height
         local = np.full(_CANDIDATES + 1, np.inf)
         local[0] = strength.max()
         local[1 : 1 + len(peaks)] = 1 - worth
