@@ -20,15 +20,18 @@ import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
 
-from schemas.errors import EnrolmentRefused
+from schemas.errors import EnrolmentRefused, Throttled
 from schemas.identity_store import Enrolment
 from workers.video.embedded import EmbeddedFaceEngine
+from workers.video.task import fit
 from workers.voice.embedded import EmbeddedVoiceEngine
 from workers.voice.engine import SAMPLE_RATE
 
 MAX_PORTRAIT_PIXELS = 40_000_000
 MAX_VOICE_S = 300
 ENROL_LIMIT_S = 90.0
+MOST_WAITING = 4
+PORTRAIT_SIDE = 1024  # pixels kept of a larger portrait: more than any engine uses, and it lives in memory
 _RATES = range(8_000, 192_001)
 
 
@@ -38,6 +41,8 @@ class ProcessEnroller:
     def __init__(self) -> None:
         """Start no process before the first upload."""
         self._pool: ProcessPoolExecutor | None = None
+        self._turn = asyncio.Lock()
+        self._waiting = 0
 
     async def face(self, image: bytes) -> Enrolment:
         """See `Enroller.face`."""
@@ -48,6 +53,16 @@ class ProcessEnroller:
         return await self._run(enrol_voice, sound)
 
     async def _run(self, enrol: Callable[[bytes], Enrolment], upload: bytes) -> Enrolment:
+        if self._waiting >= MOST_WAITING:
+            raise Throttled("too many enrolments at once; try again in a moment", retry_after_ms=5_000)
+        self._waiting += 1
+        try:
+            async with self._turn:  # the limit is each upload's own: nobody is refused for somebody else's
+                return await self._enrol(enrol, upload)
+        finally:
+            self._waiting -= 1
+
+    async def _enrol(self, enrol: Callable[[bytes], Enrolment], upload: bytes) -> Enrolment:
         if self._pool is None:
             self._pool = ProcessPoolExecutor(
                 1, mp_context=multiprocessing.get_context("spawn"), initializer=_prepare_child
@@ -57,8 +72,7 @@ class ProcessEnroller:
             running = asyncio.get_running_loop().run_in_executor(pool, enrol, upload)
             return await asyncio.wait_for(running, ENROL_LIMIT_S)
         except (BrokenProcessPool, TimeoutError) as error:
-            if self._pool is pool:
-                self._pool = None
+            self._pool = None
             await asyncio.to_thread(_end, pool)
             what = "took too long to enrol" if isinstance(error, TimeoutError) else "crashed its decoder"
             raise EnrolmentRefused(f"the upload {what}; send an ordinary JPEG, PNG or WAV file") from None
@@ -96,7 +110,7 @@ def _voice_engine() -> EmbeddedVoiceEngine:
 
 def enrol_face(image: bytes) -> Enrolment:
     """Return the enrolment of a JPEG or PNG portrait; raises `EnrolmentRefused`."""
-    portrait = decode_image(image)
+    portrait = fit(decode_image(image), PORTRAIT_SIDE)
     engine = _face_engine()
     template = engine.enrol(portrait)
     ok, png = cv2.imencode(".png", portrait)
@@ -158,7 +172,7 @@ def resample(signal_in: NDArray[np.float64], rate: int, wanted: int) -> NDArray[
     """Return (N,) samples at another rate, band-limited by truncating or padding the spectrum of the whole clip."""
     if rate == wanted or signal_in.size == 0:
         return signal_in
-    length = round(signal_in.size * wanted / rate)
+    length = max(2, round(signal_in.size * wanted / rate))
     spectrum = np.fft.rfft(signal_in)
     kept = np.zeros(length // 2 + 1, spectrum.dtype)
     shared = min(kept.size, spectrum.size)

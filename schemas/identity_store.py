@@ -1,12 +1,13 @@
 """Where identities live: one hash each on the events plane, with the consent record, sources and templates."""
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
 from schemas.bus.base import Bus
 from schemas.consent import Identity, identities
-from schemas.errors import NotFound
+from schemas.errors import CodecError, NotFound
 from schemas.message import encode
 from schemas.names import IDENTITIES, identity
 
@@ -70,16 +71,19 @@ class IdentityStore:
             raise NotFound(f"identity {identity_id} has no {kind} template for engine {engine}") from None
 
     async def everyone(self) -> list[Identity]:
-        """Return every identity, oldest first."""
+        """Return every identity, oldest first; one that is gone or that a newer build wrote is left out."""
         index = await self._events.get(IDENTITIES)
-        ordered = sorted(index, key=lambda name: int(index[name]))
-        return [await self.load(name.decode()) for name in ordered]
+        found = []
+        for name in sorted(index, key=lambda name: int(index[name])):
+            with contextlib.suppress(NotFound, CodecError):
+                found.append(await self.load(name.decode()))
+        return found
 
     async def revoke(self, identity_id: str) -> Identity:
         """Forget the sources and templates, keep the record as revoked; returns it. Raises `NotFound`."""
         record = await self.load(identity_id)
         key = identity(identity_id)
-        fields = await self._events.get(key)
+        fields = await self._events.get(key)  # whole: their names are not known otherwise
         fresh = Identity(
             id=record.id,
             label=record.label,

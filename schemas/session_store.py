@@ -69,11 +69,11 @@ class SessionStore:
         """Write the session and ask for its workers."""
         keys = SessionKeys(record.sid)
         await self._events.put(keys.session, {_RECORD: encode(record), _DEADLINE: b"%d" % deadline_ms})
+        await self._events.put(SESSIONS, {record.sid.encode(): b"%d" % record.created_ms})
         started = SessionStarted(config=record.config, chunk_ms=record.chunk_ms, at_us=record.created_ms * 1000)
         await self._events.append(keys.metrics, {EVENT: encode(started)})
         created = SessionCreated(owner=record.owner, face=record.face, voice=record.voice)
         await self._events.append(keys.control, {EVENT: encode(created)})
-        await self._events.put(SESSIONS, {record.sid.encode(): b"%d" % record.created_ms})
         for kind in WORK:
             await self._events.offer(kind, record.sid)
 
@@ -125,10 +125,13 @@ class SessionStore:
         return [name.decode() for name in sorted(index, key=lambda name: int(index[name]))]
 
     async def worn(self, sid: str) -> set[str]:
-        """Return the identities that a session wears now: as created, and as changed since. Empty when it is gone."""
+        """Return the identities that a session wears now: as created, and as changed since.
+
+        Empty when it is gone, or written by a newer build.
+        """
         try:
             record = (await self.load(sid)).record
-        except NotFound:
+        except (NotFound, CodecError):
             return set()
         face, voice = record.face, record.voice
         for entry in await self._events.entries(SessionKeys(sid).control):

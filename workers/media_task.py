@@ -116,11 +116,13 @@ class MediaTask:
         while waiting:
             self._watch.check()
             work, drops = self._choose(waiting, newest_ms, arrived_us)
+            if work:  # no report runs ahead of an older input: the next owner would take that one for settled, too
+                drops = [drop for drop in drops if drop.entry.id < work[0].id]
             await self._report(drops)
             if work:
                 await self._settle(work[0], arrived_us)
             # What the next round sees as floor, age and end is what is in force by then.
-            waiting = work[1:]
+            waiting = waiting[len(drops) + len(work[:1]) :]
 
     def _choose(
         self, waiting: Sequence[MediaEntry], newest_ms: int, arrived_us: int

@@ -132,6 +132,7 @@ class Runner:
         beaten_us = self._clock.monotonic_us()
         while True:
             await asyncio.sleep(self._settings.beat_ms / 1000)
+            self._note_stall(beaten_us)  # at once: a claim is under way too, and its answer may come before the beat's
             held = {item.entry.id: item for item in self._held.values()}
             try:
                 mine = await self._planes.events.beat(self._kind, self._worker, list(held))

@@ -176,7 +176,10 @@ class RedisBus:
         async with self._client.pipeline(transaction=False) as pipeline:
             for fields in batch:
                 pipeline.xadd(stream, fields)
-            await pipeline.execute()
+            answers = await pipeline.execute(raise_on_error=False)  # raised here they would carry redis-py's own words
+        for answer in answers:
+            if isinstance(answer, Exception):
+                raise answer
 
     @_translated
     async def publish(

@@ -12,6 +12,7 @@ from schemas.bus.redis import RedisBus
 from schemas.errors import Conflict, Fenced
 from schemas.ids import ZERO, EntryId
 from schemas.names import Kind, work
+from tests.waiting import until
 
 
 @pytest.fixture(params=["memory", "server"])
@@ -75,6 +76,34 @@ async def test_retention_trims_by_time(bus: Bus, stream: str) -> None:
     assert [entry.id.ms for entry in await bus.entries(stream)] == [2400, 2500, 2600, 2700, 2800, 2900]
 
 
+async def test_a_stream_that_nobody_writes_any_more_vanishes_with_its_last_entry(bus: Bus, stream: str) -> None:
+    await bus.publish(stream, A, {b"d": b"1"})
+    await asyncio.sleep(0.05)
+    assert await bus.length(stream) == 1, "without a retention it stays"
+    for n in range(4):  # each publish gives it a further 400 ms
+        await bus.publish(stream, EntryId(2000 + n, 0), {b"d": b"2"}, keep_ms=400)
+        await asyncio.sleep(0.12)
+    assert await bus.length(stream) >= 4
+    await until(lambda: _gone(bus, stream), within_s=2, what="stream expired")
+    assert await bus.last_id(stream) == ZERO
+
+
+async def _gone(bus: Bus, stream: str) -> bool:
+    return await bus.length(stream) == 0
+
+
+async def test_a_refused_publish_leaves_the_retention_alone(bus: Bus, stream: str) -> None:
+    """A zombie can neither trim nor prolong what its successor writes."""
+    key = stream + ":epoch"
+    old = Fence(key, Kind.VIDEO, await bus.raise_epoch(key, Kind.VIDEO))
+    new = Fence(key, Kind.VIDEO, await bus.raise_epoch(key, Kind.VIDEO))
+    await bus.publish(stream, A, {b"d": b"1"}, fence=new)
+    with pytest.raises(Fenced):
+        await bus.publish(stream, EntryId(900_000, 0), {b"d": b"zombie"}, fence=old, keep_ms=1)
+    await asyncio.sleep(0.02)
+    assert [entry.id for entry in await bus.entries(stream)] == [A]
+
+
 async def test_reading_does_not_wait_when_told_not_to(bus: Bus, stream: str) -> None:
     assert await bus.read({stream: ZERO}, count=10, block_ms=None) == {}
 
@@ -108,6 +137,26 @@ async def test_an_older_epoch_is_fenced_and_writes_nothing(bus: Bus, stream: str
     assert await bus.publish(stream, B, {b"d": b"2"}, fence=new)
     assert await bus.epoch(key, Kind.VOICE) == 0
     assert [entry.fields[b"d"] for entry in await bus.entries(stream)] == [b"1", b"2"]
+
+
+async def test_an_epoch_is_never_given_out_again_even_when_its_hash_is_lost(bus: Bus, stream: str) -> None:
+    """A server that keeps nothing comes back without its epochs; a fence from before must stay void."""
+    given = [await bus.raise_epoch(stream, Kind.VIDEO) for _ in range(5)]
+    for _ in range(3):
+        await bus.delete([stream])
+        assert await bus.epoch(stream, Kind.VIDEO) == 0
+        await _clock_past(bus, given[-1])
+        given += [await bus.raise_epoch(stream, Kind.VIDEO) for _ in range(2)]
+    assert given == sorted(set(given))
+
+
+async def _clock_past(bus: Bus, epoch: int) -> None:
+    """Wait for the few milliseconds that any server takes longer to come back."""
+
+    async def past() -> bool:
+        return await bus.now_ms() > epoch
+
+    await until(past, within_s=1, what="the clock goes on")
 
 
 async def test_each_session_is_claimed_by_one_worker(bus: Bus) -> None:
@@ -150,6 +199,28 @@ async def test_a_handed_over_lease_is_free_at_once(bus: Bus) -> None:
     assert await bus.waiting(Kind.VIDEO, idle_ms=3000) == 1
     assert await bus.take_over(Kind.VIDEO, "b", idle_ms=3000) == lease
     assert await bus.waiting(Kind.VIDEO, idle_ms=3000) == 0
+
+
+async def test_a_dead_lease_is_found_behind_any_number_of_healthy_ones(bus: Bus) -> None:
+    for n in range(12):
+        await bus.offer(Kind.VIDEO, f"s{n}")
+    claims = [await bus.claim(Kind.VIDEO, "a") for _ in range(12)]
+    held = [claim.id for claim in claims if claim]
+    await bus.hand_over(Kind.VIDEO, "a", held[11], idle_ms=3000)
+    assert await bus.beat(Kind.VIDEO, "a", held[:11]) == set(held[:11])
+    assert await bus.waiting(Kind.VIDEO, idle_ms=3000) == 1
+    assert await bus.take_over(Kind.VIDEO, "b", idle_ms=3000) == claims[11]
+    assert await bus.take_over(Kind.VIDEO, "b", idle_ms=3000) is None
+
+
+async def test_what_was_taken_over_counts_as_beaten(bus: Bus) -> None:
+    """Two idle workers that look at the same moment do not both get a dead owner's session."""
+    await bus.offer(Kind.VIDEO, "s")
+    lease = await bus.claim(Kind.VIDEO, "a")
+    assert lease
+    await bus.hand_over(Kind.VIDEO, "a", lease.id, idle_ms=3000)
+    taken = await asyncio.gather(*(bus.take_over(Kind.VIDEO, worker, idle_ms=3000) for worker in "bcd"))
+    assert sorted(map(bool, taken)) == [False, False, True]
 
 
 async def test_retired_work_is_gone(bus: Bus) -> None:

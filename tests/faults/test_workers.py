@@ -7,9 +7,11 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from schemas.bus.base import Planes
+from schemas.events import DropReason, VideoDropped, VideoProcessed, metric_events
+from schemas.media import OUTCOME
 from schemas.names import Kind
 from schemas.session_store import SessionStore
-from tests.faults.harness import LEASE_MS, Live, Worker, workers
+from tests.faults.harness import LEASE_MS, Live, Worker, everyone, workers
 from tests.waiting import until
 
 pytestmark = pytest.mark.faults
@@ -32,32 +34,44 @@ async def drain(worker: Worker) -> None:
     worker.send(signal.SIGTERM)
 
 
+async def _claimed(live: Live) -> bool:
+    return len(await live.took()) >= 1
+
+
+async def _taken_over(live: Live) -> bool:
+    return len(set(await live.took())) >= 2
+
+
 @pytest.mark.parametrize(
-    ("fault", "kind"), [(kill, Kind.VIDEO), (freeze, Kind.VIDEO), (drain, Kind.VIDEO), (kill, Kind.VOICE)]
+    ("fault", "kind", "lease_ms", "within_s"),
+    [
+        (kill, Kind.VIDEO, LEASE_MS, 10),
+        (freeze, Kind.VIDEO, LEASE_MS, 10),
+        (drain, Kind.VIDEO, 30_000, 3),
+        (kill, Kind.VOICE, LEASE_MS, 10),
+    ],
 )
 async def test_every_input_has_exactly_one_outcome(
-    planes: Planes, server_urls: tuple[str, str], fault: Fault, kind: Kind
+    planes: Planes, server_urls: tuple[str, str], fault: Fault, kind: Kind, lease_ms: int, within_s: float
 ) -> None:
+    """Another worker takes every session over; one that is asked to stop hands over long before its lease is out."""
     store = SessionStore(planes)
     lives = [Live(kind, planes, store) for _ in range(3)]
-    with workers(kind, 1, server_urls, cost_ms=8, sessions=3) as first:
+    with workers(kind, 1, server_urls, cost_ms=8, sessions=3, lease_ms=lease_ms) as first:
         for live in lives:
             await live.create()
-
-        async def all_claimed() -> bool:
-            return all([len(await live.took()) >= 1 for live in lives])
-
-        await until(all_claimed, within_s=15, what="sessions claimed")
-        with workers(kind, 1, server_urls, cost_ms=8, sessions=3):
-            publishing = asyncio.gather(*(live.publish(seconds=4.5) for live in lives))
-            await until(lambda: _published(lives, 20), within_s=10, what="first frames")
+        await until(everyone(lives, _claimed), within_s=15, what="sessions claimed")
+        with workers(kind, 1, server_urls, cost_ms=8, sessions=3, lease_ms=lease_ms):
+            publishing = asyncio.gather(*(live.publish(seconds=60) for live in lives))
+            await until(everyone(lives, lambda live: live.published(20)), within_s=10, what="first frames")
             await fault(first[0])
+            await until(everyone(lives, _taken_over), within_s=within_s, what="sessions taken over")
+            more = 10 + max([len(await live.outputs()) for live in lives])
+            await until(everyone(lives, lambda live: live.published(more)), within_s=10, what="more frames")
+            for live in lives:
+                live.stopped = True
             await publishing
-
-            async def all_settled() -> bool:
-                return all([await live.settled() for live in lives])
-
-            await until(all_settled, within_s=15, what="every input settled")
+            await until(everyone(lives, Live.settled), within_s=15, what="every input settled")
             for live in lives:
                 await live.assert_nothing_lost_doubled_or_reordered()
                 assert len(set(await live.took())) == 2, "the other worker took the session over"
@@ -65,12 +79,106 @@ async def test_every_input_has_exactly_one_outcome(
                 assert await asyncio.to_thread(first[0].process.wait, 10) == 0
             for live in lives:
                 await store.end(live.sid, "test over")
-            await until(lambda: _retired(planes, kind), within_s=10, what="work entries retired")
+            await until(everyone(lives, Live.retired), within_s=10, what="work entries retired")
 
 
-async def _published(lives: list[Live], count: int) -> bool:
-    return all([await live.planes.media.length(live.streams[1]) >= count for live in lives])
+async def test_a_zombie_that_wakes_before_its_successor_has_worked_publishes_nothing(
+    planes: Planes, server_urls: tuple[str, str]
+) -> None:
+    """The frame that a frozen worker had in its hands is its successor's: it is fenced off, not merely outrun."""
+    store = SessionStore(planes)
+    lives = [Live(Kind.VIDEO, planes, store) for _ in range(3)]
+    with workers(Kind.VIDEO, 1, server_urls, cost_ms=0, sessions=3) as zombie:
+        for live in lives:
+            await live.create()
+        await until(everyone(lives, _claimed), within_s=15, what="sessions claimed")
+        with workers(Kind.VIDEO, 1, server_urls, cost_ms=400, sessions=3) as heir:
+            publishing = asyncio.gather(*(live.publish(seconds=60, per_s=5) for live in lives))
+            await until(everyone(lives, lambda live: live.published(2)), within_s=10, what="first frames")
+            zombie[0].send(signal.SIGSTOP)
+            await until(everyone(lives, _taken_over), within_s=10, what="sessions taken over")
+            heir[0].send(signal.SIGSTOP)  # in the middle of its first frame
+            before = [await _published_by_the_first(live) for live in lives]
+            zombie[0].send(signal.SIGCONT)
+            zombie[0].send(signal.SIGTERM)
+            assert await asyncio.to_thread(zombie[0].process.wait, 10) == 0
+            heir[0].send(signal.SIGCONT)
+            for live in lives:
+                live.stopped = True
+                await store.end(live.sid, "test over")
+            await publishing
+            assert before == [await _published_by_the_first(live) for live in lives]
+            await until(everyone(lives, Live.retired), within_s=10, what="work entries retired")
+            for live in lives:
+                await live.assert_one_outcome_each()
 
 
-async def _retired(planes: Planes, kind: Kind) -> bool:
-    return await planes.events.length(f"mirage:work:{{{kind}}}") == 0
+async def _published_by_the_first(live: Live) -> int:
+    """Count the outputs that the session's first owner published."""
+    first = (await live.owners())[0].epoch
+    events = [metric_events.decode(entry.fields[OUTCOME]) for entry in await live.planes.media.entries(live.streams[1])]
+    return sum(isinstance(event, VideoProcessed) and event.epoch == first for event in events)
+
+
+async def test_a_slow_engine_stays_live_and_every_frame_it_leaves_out_is_named(
+    planes: Planes, server_urls: tuple[str, str]
+) -> None:
+    """As set by default: an 80 ms engine under 20 fps works on the newest frame, reports what it passed over first."""
+    live = Live(Kind.VIDEO, planes, SessionStore(planes))
+    with workers(Kind.VIDEO, 1, server_urls, cost_ms=80, sessions=1, settings={}):
+        await live.create()
+        await until(lambda: _claimed(live), within_s=15, what="session claimed")
+        await live.publish(seconds=4)
+        await until(live.settled, within_s=10, what="every input settled")
+    await live.assert_one_outcome_each()
+    reports = await live.reports()
+    assert [report.input for report in reports] == sorted(live.sent), "an outcome was reported before an older one"
+    passed = [report for report in reports if isinstance(report.outcome, VideoProcessed)]
+    reasons = [report.outcome.reason for report in reports if isinstance(report.outcome, VideoDropped)]
+    assert await live.outputs() == [report.input for report in passed]
+    assert len(passed) >= len(live.sent) // 4
+    assert reasons.count(DropReason.SUPERSEDED) >= len(live.sent) // 8
+    ages_ms = sorted(report.id.ms - report.input.ms for report in passed)
+    assert ages_ms[int(0.95 * len(ages_ms))] < 600, f"first in, first out would be at 1500 ms by now: {ages_ms}"
+
+
+async def test_nothing_is_published_once_a_session_is_over_however_long_its_input_flows(
+    planes: Planes, server_urls: tuple[str, str]
+) -> None:
+    """Ended, revoked, expired or abandoned: input that comes later is settled as `ended`, and the work retired."""
+    store = SessionStore(planes)
+    ended, revoked, expired, abandoned = lives = [Live(Kind.VIDEO, planes, store) for _ in range(4)]
+    with workers(Kind.VIDEO, 1, server_urls, cost_ms=4, sessions=4):
+        identity = f"face of {revoked.sid}"
+        await ended.create()
+        await revoked.create(face=identity)
+        await until(everyone([ended, revoked], _claimed), within_s=15, what="worker is up")
+        over_ms = await planes.events.now_ms() + 1_500
+        await expired.create(consent_ms=1_500)
+        await abandoned.create(lives_ms=1_500)
+        publishing = asyncio.gather(*(live.publish(seconds=60) for live in lives))
+        await until(everyone(lives, lambda live: live.published(5)), within_s=1.4, what="first frames")
+
+        async def reached(after_ms: int) -> bool:
+            return await planes.events.now_ms() >= over_ms + after_ms
+
+        await until(lambda: reached(0), within_s=5, what="the time to end")
+        assert await store.end(ended.sid, "test over")
+        assert await store.end_wearing(identity) == [revoked.sid]
+        await until(lambda: reached(2_500), within_s=5, what="input flows on after the end")
+        for live in lives:
+            live.stopped = True
+        await publishing
+        await until(everyone(lives, Live.retired), within_s=5, what="work entries retired")
+    for live, reason in zip(lives, ("test over", "consent_revoked", "consent_expired", "idle"), strict=True):
+        await live.assert_one_outcome_each()
+        later = [entry_id for entry_id in live.sent if entry_id.ms >= over_ms + 1_500]
+        assert len(later) >= 10
+        assert not set(later) & set(await live.outputs()), f"published after the session was over: {reason}"
+        reasons = {
+            report.outcome.reason if isinstance(report.outcome, VideoDropped) else None
+            for report in await live.reports()
+            if report.input in later
+        }
+        assert reasons == {DropReason.ENDED}
+        assert (await store.load(live.sid)).ended == reason

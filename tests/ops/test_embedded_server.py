@@ -11,7 +11,9 @@ import pytest
 
 from ops.embedded_server import EmbeddedServer, ServerOptions, find_binary
 from schemas.bus.redis import RedisBus
-from schemas.errors import Misconfigured
+from schemas.errors import BusUnavailable, Misconfigured
+from schemas.ids import EntryId
+from schemas.names import Kind
 
 PARENT = """
 import sys, time
@@ -99,6 +101,28 @@ async def test_a_server_that_would_evict_is_refused(tmp_path: Path) -> None:
     await bus._client.config_set("maxmemory-policy", "allkeys-lru")
     with pytest.raises(Misconfigured, match="noeviction"):
         await bus.check()
+    await bus.close()
+    server.stop()
+
+
+async def test_a_state_of_the_server_that_may_pass_is_unavailability_whatever_was_asked(tmp_path: Path) -> None:
+    server = EmbeddedServer(find_binary(None), tmp_path, ServerOptions("events", durable=False))
+    server.start()
+    bus = RedisBus(server.url)
+    await bus._client.config_set("min-replicas-to-write", 1)
+    fields = {b"e": b"1"}
+    for attempt in (
+        bus.append("s", fields),
+        bus.append_all("s", [fields, fields]),
+        bus.publish("s", EntryId(1, 0), fields),
+        bus.put("h", fields),
+        bus.raise_epoch("h", Kind.VIDEO),
+    ):
+        with pytest.raises(BusUnavailable, match="NOREPLICAS"):
+            await attempt
+    await bus._client.config_set("min-replicas-to-write", 0)
+    await bus.append_all("s", [fields, fields])
+    assert await bus.length("s") == 2
     await bus.close()
     server.stop()
 

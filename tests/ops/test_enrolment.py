@@ -11,9 +11,18 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from ops.enrolment import ProcessEnroller, decode_image, decode_wav, enrol_face, enrol_voice, resample
+from ops.enrolment import (
+    MOST_WAITING,
+    PORTRAIT_SIDE,
+    ProcessEnroller,
+    decode_image,
+    decode_wav,
+    enrol_face,
+    enrol_voice,
+    resample,
+)
 from ops.shipped_media import media_file
-from schemas.errors import EnrolmentRefused
+from schemas.errors import EnrolmentRefused, Throttled
 
 PORTRAIT = media_file("portrait.png").read_bytes()
 SPEECH = media_file("speaker_b.wav").read_bytes()
@@ -58,6 +67,38 @@ async def test_an_upload_that_kills_the_child_is_refused_and_the_next_one_works(
         assert (await enroller.voice(SPEECH)).templates
     finally:
         enroller.close()
+
+
+async def test_uploads_take_turns_and_too_many_are_turned_away() -> None:
+    enroller = ProcessEnroller()
+    try:
+        results = await asyncio.gather(*(enroller.voice(SPEECH) for _ in range(6)), return_exceptions=True)
+    finally:
+        enroller.close()
+    refused = [result for result in results if isinstance(result, Throttled)]
+    assert len(refused) == 6 - MOST_WAITING
+    assert sum(not isinstance(result, BaseException) for result in results) == MOST_WAITING
+
+
+async def test_an_upload_that_takes_too_long_costs_nobody_else_anything(monkeypatch: pytest.MonkeyPatch) -> None:
+    enroller = ProcessEnroller()
+    try:
+        await enroller.voice(SPEECH)
+        monkeypatch.setattr("ops.enrolment.ENROL_LIMIT_S", 0.001)
+        slow = asyncio.create_task(enroller.voice(SPEECH))
+        await asyncio.sleep(0)
+        with pytest.raises(EnrolmentRefused, match="took too long"):
+            await slow
+        monkeypatch.setattr("ops.enrolment.ENROL_LIMIT_S", 90.0)
+        assert (await enroller.voice(SPEECH)).templates
+    finally:
+        enroller.close()
+
+
+def test_a_large_portrait_is_kept_small() -> None:
+    frame = cv2.resize(decode_image(PORTRAIT), (2400, 2400))
+    kept = decode_image(enrol_face(picture(np.asarray(frame, np.uint8))).source)
+    assert max(kept.shape[:2]) == PORTRAIT_SIDE
 
 
 def test_a_portrait_without_a_face_and_with_several_are_refused() -> None:
@@ -115,3 +156,4 @@ def test_any_common_rate_and_stereo_are_taken() -> None:
     assert int(spectrum.argmax()) == 440
     assert abs(float(np.abs(mono[2000:-2000]).max()) - 8000) < 50
     assert resample(np.zeros(0), 8000, 16_000).size == 0
+    assert resample(np.ones(1), 192_000, 16_000).size > 0
