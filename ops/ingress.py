@@ -17,6 +17,7 @@ from ops.enrolment import ProcessEnroller
 from ops.installation import Installation
 from ops.listening import listen
 from ops.settings import MOST_FACES, Settings
+from ops.transport_guards import GuardedHttp, GuardedWebSocket
 from ops.wiring import open_planes
 from ops.worker import await_servers
 from schemas.clock import SystemClock
@@ -30,8 +31,9 @@ WEB_ROOT = Path(__file__).parent.parent / "ingress" / "web"
 
 def own_origins(host: str, port: int) -> frozenset[str]:
     """Return the origins of the page that this ingress serves itself."""
-    names = {"127.0.0.1", "localhost"} if host in ("127.0.0.1", "::1", "0.0.0.0", "::") else {host}  # noqa: S104
-    return frozenset(f"http://{name}:{port}" for name in names)
+    local = {"127.0.0.1", "localhost", "[::1]"}
+    names = local if host in ("127.0.0.1", "::1", "0.0.0.0", "::") else {f"[{host}]" if ":" in host else host}  # noqa: S104
+    return frozenset(f"http://{name}" if port == 80 else f"http://{name}:{port}" for name in names)
 
 
 def key_ring(settings: Settings, installation: Installation) -> KeyRing:
@@ -87,7 +89,8 @@ async def run_ingress(settings: Settings, *, listener_fd: int | None) -> None:
                 app,
                 log_level="warning",
                 access_log=False,
-                ws="websockets-sansio",
+                http=GuardedHttp,
+                ws=GuardedWebSocket,
                 ws_max_size=max(TRANSPORT_LIMIT, 2 * settings.max_frame_bytes),
                 ws_per_message_deflate=False,
                 timeout_graceful_shutdown=3,
