@@ -10,7 +10,9 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
+from ingress import background
 from ingress.auth import Authority
+from ingress.body_limit import BodyLimit
 from ingress.failures import body_of, headers_of, status_of
 from ingress.hub import Hub
 from ingress.identities_api import identities_router
@@ -29,6 +31,9 @@ from schemas.errors import MirageError
 from schemas.identity_store import Enroller, IdentityStore
 from schemas.session_store import SessionStore
 
+_SHOWN_ERRORS, _SHOWN_CHARS = 5, 100
+"""How much of what was wrong with a body the answer names."""
+
 
 def create_app(
     *,
@@ -38,10 +43,12 @@ def create_app(
     keys: KeyRing,
     clock: Clock,
     web_root: Path | None = None,
+    on_fatal: background.OnFatal = background.end_process,
 ) -> FastAPI:
     """Return the application. It opens nothing by itself, and closes nothing that it was given.
 
-    With `web_root` it serves the page too. Background work runs within the ASGI lifespan.
+    With `web_root` it serves the page too. Background work runs within the ASGI lifespan; if it
+    ever fails, `on_fatal` is called: without it the service would look well and do half of its work.
     """
     services = Services(
         planes=planes,
@@ -51,19 +58,19 @@ def create_app(
         sessions=SessionStore(planes, media_retention_s=settings.media_retention_s, event_ttl_s=settings.event_ttl_s),
         identities=IdentityStore(planes.events),
         enroller=enroller,
-        hub=Hub(planes, clock, max_connections=settings.max_connections),
+        hub=Hub(planes, clock, max_connections=settings.max_connections, on_fatal=on_fatal),
         metrics=EventWriter(planes.events),
         facts=EventWriter(planes.events),
     )
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        work = (
-            services.metrics.run(),
-            services.facts.run(),
-            sweep(planes.events, services.sessions, every_s=settings.sweep_s),
-        )
-        tasks = [asyncio.create_task(each) for each in work]
+        work = {
+            "metrics": services.metrics.run(),
+            "facts": services.facts.run(),
+            "sweep": sweep(planes.events, services.sessions, every_s=settings.sweep_s),
+        }
+        tasks = [background.start(each, name=name, on_fatal=on_fatal) for name, each in work.items()]
         try:
             yield
         finally:
@@ -74,7 +81,8 @@ def create_app(
             await services.metrics.drain()
 
     app = FastAPI(title="Mirage ingress", lifespan=lifespan, openapi_url=None)
-    app.add_middleware(StrictHeaders)
+    app.add_middleware(BodyLimit)
+    app.add_middleware(StrictHeaders)  # around the one before it
     app.add_exception_handler(MirageError, _mirage_error)
     app.add_exception_handler(RequestValidationError, _invalid_request)
     app.add_exception_handler(HTTPException, _http_error)
@@ -93,8 +101,11 @@ async def _mirage_error(_: Request, error: Exception) -> JSONResponse:
 async def _invalid_request(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)  # noqa: S101  # registered for nothing else
     # Names what was wrong, never echoes the value: it may be a secret in the wrong place.
-    wrong = "; ".join(f"{'.'.join(map(str, each['loc'][1:])) or 'body'}: {each['msg']}" for each in error.errors())
-    return JSONResponse({"code": "invalid", "detail": wrong}, 422)
+    wrong = (
+        f"{'.'.join(map(str, each['loc'][1:]))[:_SHOWN_CHARS] or 'body'}: {each['msg'][:_SHOWN_CHARS]}"
+        for each in error.errors()[:_SHOWN_ERRORS]
+    )
+    return JSONResponse({"code": "invalid", "detail": "; ".join(wrong)}, 422)
 
 
 async def _http_error(_: Request, error: Exception) -> JSONResponse:

@@ -73,8 +73,8 @@ class Authority:
             raise Unauthenticated("the connect token was used before; ask for a new one")
 
     async def refuse_denied(self, claims: Claims) -> None:
-        """Raise `Unauthenticated` when the token or its subject is on the deny-list."""
-        keys = [names.denied(claims.sub)] + ([names.denied(claims.jti)] if claims.jti else [])
+        """Raise `Unauthenticated` when the token, the login behind it or its subject is on the deny-list."""
+        keys = [names.denied(name) for name in (claims.sub, claims.jti, claims.parent) if name]
         found = await asyncio.gather(*(self._events.get(key) for key in keys))
         if any(_denies(fields, claims) for fields in found):
             raise Unauthenticated("the token was revoked")
@@ -88,6 +88,7 @@ class Authority:
             now_s=self.now_s,
             ttl_s=self._settings.connect_ttl_s,
             until=holder.exp,
+            parent=holder.jti,
         )
 
     async def redeem(self, code: str) -> tuple[str, int]:

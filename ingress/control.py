@@ -1,15 +1,18 @@
 """What a client may say in text: JSON objects with `type`. Each says which scope it needs."""
 
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import msgspec
 
 from ingress.tokens import Scope
 from schemas.errors import InputRejected
-from schemas.message import Count
 
 MAX_CONTROL_BYTES = 8192
 """A refreshed token may have 4 KB."""
+
+_MOST = 1 << 53  # beyond it JSON numbers are not whole any more
+_Time = Annotated[int, msgspec.Meta(ge=-_MOST, le=_MOST)]
+_Amount = Annotated[int, msgspec.Meta(ge=0, le=_MOST)]
 
 
 class _Control(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="type", tag=str.lower):
@@ -20,11 +23,11 @@ class PlaybackReport(_Control, frozen=True, kw_only=True, tag="playback"):
     """How the client's player stands, in its own media times. Counts for the publisher only."""
 
     NEEDS: ClassVar[Scope | None] = Scope.SUBSCRIBE
-    audio_us: int
-    video_us: int
-    buffered_us: Count
-    underruns: Count
-    e2e_us: Count
+    audio_us: _Time
+    video_us: _Time
+    buffered_us: _Amount
+    underruns: _Amount
+    e2e_us: _Amount
 
 
 class SettingsWish(_Control, frozen=True, kw_only=True, tag="settings"):
@@ -60,5 +63,5 @@ def parse(text: str) -> ClientMessage:
         raise InputRejected(f"control message of {len(text)} characters; at most {MAX_CONTROL_BYTES}", code="too_large")
     try:
         return _decoder.decode(text)
-    except (msgspec.DecodeError, ValueError) as error:
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise InputRejected(f"not a control message: {error}", code="bad_message") from None

@@ -12,6 +12,7 @@ from typing import Protocol
 
 import structlog
 
+from ingress import background
 from ingress.status import StatusFold
 from schemas.bus.base import Entry, Planes
 from schemas.clock import Clock
@@ -78,18 +79,19 @@ class Listener(Protocol):
 class SessionFeed:
     """What comes back from one session's workers. Runs while it has listeners."""
 
-    def __init__(self, sid: str, planes: Planes, clock: Clock) -> None:
-        """Prepare; nothing is read before `start`."""
+    def __init__(self, sid: str, planes: Planes, clock: Clock, on_fatal: background.OnFatal) -> None:
+        """Prepare; nothing is read before `start`. Should reading ever fail, `on_fatal` is called."""
         self._keys = SessionKeys(sid)
-        self._planes, self._clock = planes, clock
+        self._planes, self._clock, self._on_fatal = planes, clock, on_fatal
         self._listeners: set[Listener] = set()
         self._tasks: list[asyncio.Task[None]] = []
         self._media_cursors: dict[str, EntryId] = {}
         self._event_cursors: dict[str, EntryId] = {}
         self._sent: OrderedDict[tuple[MediaType, EntryId], Sent] = OrderedDict()
         self._held = False
-        self._panics = 0
+        self._holds = self._panics = 0
         self._panic_floor: dict[MediaType, EntryId] = {}
+        self._looks_back = False
         self.status = StatusFold()
         self.panic = False
         self.ended: str | None = None
@@ -106,8 +108,8 @@ class SessionFeed:
             await self._fact(entry)
         self._event_cursors[keys.control] = facts[-1].id if facts else EntryId(0, 0)
         self._tasks = [
-            asyncio.create_task(self._follow(self._read_media), name=f"outputs:{keys.sid}"),
-            asyncio.create_task(self._follow(self._read_events), name=f"events:{keys.sid}"),
+            background.start(self._follow(read), name=f"{what}:{keys.sid}", on_fatal=self._on_fatal)
+            for what, read in (("outputs", self._read_media), ("events", self._read_events))
         ]
 
     async def stop(self) -> None:
@@ -139,15 +141,23 @@ class SessionFeed:
         while len(self._sent) > _REMEMBERED:
             self._sent.popitem(last=False)
 
-    async def hold_panic(self, *, on: bool) -> None:
-        """Obey the publisher's panic key before the fact of it comes round.
+    async def hold_panic(self) -> None:
+        """Obey the publisher's panic key at once, before the fact of it comes round."""
+        self._held = True
+        self._holds += 1
+        await self._set_panic(on=True)
 
-        On takes effect at once; off behind everything that went in while it was on. Raises `BusUnavailable` when the
-        media plane cannot say what went in: panic stays on then.
+    async def lift_panic(self) -> bool:
+        """End panic behind everything that went in while it was on; returns whether the publisher still wants that.
+
+        Raises `BusUnavailable` when the media plane cannot say what went in: panic stays on then.
         """
-        self._held = on or self._held
-        await self._set_panic(on=on)
-        self._held = on
+        holds = self._holds
+        await self._set_panic(on=False)
+        if holds != self._holds:
+            return False  # it was switched on again meanwhile
+        self._held = False
+        return True
 
     def release_panic(self) -> None:
         """Leave panic to the facts alone: the publisher here is gone."""
@@ -160,13 +170,18 @@ class SessionFeed:
             for listener in self._listeners:
                 listener.blank()
         elif self.panic:
-            panics, keys, media = self._panics, self._keys, self._planes.media
+            panics = self._panics
             floor = {
-                MediaType.VIDEO: await media.last_id(keys.video_in),
-                MediaType.AUDIO: await media.last_id(keys.audio_in),
+                MediaType.VIDEO: await self._newest(MediaType.VIDEO, self._keys.video_in),
+                MediaType.AUDIO: await self._newest(MediaType.AUDIO, self._keys.audio_in),
             }
             if panics == self._panics:  # else it was switched on again meanwhile
-                self._panic_floor, self.panic = floor, False
+                self._panic_floor, self._looks_back, self.panic = floor, True, False
+
+    async def _newest(self, kind: MediaType, stream: str) -> EntryId:
+        """Return the newest input, counting those of ours that the media plane may still be writing."""
+        last = await self._planes.media.last_id(stream)
+        return max([last, *(entry_id for of, entry_id in self._sent if of is kind)])
 
     # --- readers
 
@@ -187,6 +202,10 @@ class SessionFeed:
 
     def _output(self, kind: MediaType, entry: Entry) -> None:
         if self.panic or entry.id <= self._panic_floor.get(kind, EntryId(0, 0)) or self.ended is not None:
+            return
+        if kind is MediaType.AUDIO and self._looks_back:
+            # Converted sound lags by its lookahead: the first chunk after panic still has some of the panic in it.
+            self._looks_back = False
             return
         try:
             media = unpack(entry.id, entry.fields)

@@ -42,7 +42,7 @@ _STATUS: dict[type[MirageError], int] = {
     Misconfigured: 500,
     MirageError: 500,
 }
-_STATUS_BY_CODE = {"too_large": 413, "not_available": 501}
+_STATUS_BY_CODE = {"too_large": 413, "too_slow": 408, "not_available": 501}
 
 
 def status_of(error: MirageError) -> int:

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from ingress.background import OnFatal
 from ingress.egress import SessionFeed
 from schemas.bus.base import Planes
 from schemas.clock import Clock
@@ -32,9 +33,9 @@ class _Place:
 class Hub:
     """One per process."""
 
-    def __init__(self, planes: Planes, clock: Clock, *, max_connections: int) -> None:
-        """Allow `max_connections` to each session."""
-        self._planes, self._clock, self._max = planes, clock, max_connections
+    def __init__(self, planes: Planes, clock: Clock, *, max_connections: int, on_fatal: OnFatal) -> None:
+        """Allow `max_connections` to each session; a feed that fails calls `on_fatal`."""
+        self._planes, self._clock, self._max, self._on_fatal = planes, clock, max_connections, on_fatal
         self._places: dict[str, _Place] = {}
 
     @asynccontextmanager
@@ -45,7 +46,7 @@ class Hub:
         """
         place = self._places.get(sid)
         if place is None:
-            place = self._places[sid] = _Place(SessionFeed(sid, self._planes, self._clock))
+            place = self._places[sid] = _Place(SessionFeed(sid, self._planes, self._clock, self._on_fatal))
         if place.users >= self._max:
             raise Throttled(f"session {sid} has {self._max} connections already", retry_after_ms=5_000)
         place.users += 1

@@ -1,6 +1,8 @@
 """REST for identities: enrol with consent, list, look at, revoke."""
 
+import asyncio
 import secrets
+import unicodedata
 from datetime import UTC, date, datetime
 from typing import Annotated, Any
 
@@ -12,11 +14,13 @@ from ingress.services import Services
 from ingress.tokens import Claims, Scope
 from ingress.uploads import read_form
 from schemas.consent import ANYONE, Consent, Evidence, Identity
-from schemas.errors import InputRejected, Refused
+from schemas.errors import InputRejected, Refused, Throttled
 
 log = structlog.get_logger(__name__)
 
 _MAX_LABEL = 80
+_MAX_UPLOADS = 4
+"""Uploads in memory at a time, all of them together."""
 
 
 class ConsentForm(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -26,6 +30,7 @@ class ConsentForm(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     scope: tuple[str, ...]
     purpose: str
     evidence: Evidence
+    """Its `by` is always whoever enrols."""
     granted_to: str = ""
     """Empty: whoever enrols."""
     expires: str = ""
@@ -39,11 +44,18 @@ def identities_router(services: Services) -> APIRouter:
     """Return the routes under `/v1/identities`."""
     router = APIRouter(prefix="/v1/identities")
     store, settings = services.identities, services.settings
+    uploads = asyncio.Semaphore(_MAX_UPLOADS)
     Caller = Annotated[Claims, Depends(services.authority.bearer)]  # noqa: N806  # a type, made from a collaborator
 
     @router.post("", status_code=201)
     async def enrol(request: Request, caller: Caller) -> dict[str, Any]:
         caller.need(Scope.IDENTITY)
+        if uploads.locked():
+            raise Throttled(f"{_MAX_UPLOADS} uploads are under way", retry_after_ms=5_000)
+        async with uploads:
+            return as_json(await take(request, caller))
+
+    async def take(request: Request, caller: Claims) -> Identity:
         limits = {"portrait": settings.max_portrait_bytes, "voice": settings.max_voice_bytes}
         fields, files = await read_form(request, max_files=limits)
         kinds = tuple(kind for kind, name in (("face", "portrait"), ("voice", "voice")) if name in files)
@@ -53,7 +65,7 @@ def identities_router(services: Services) -> APIRouter:
         consent = parse_consent(fields.get("consent", ""), kinds, enroller=caller.sub, now_ms=now_ms)
         identity = Identity(
             id=secrets.token_hex(16),
-            label=fields.get("label", "").strip()[:_MAX_LABEL] or consent.subject[:_MAX_LABEL],
+            label=_plain(fields.get("label", ""))[:_MAX_LABEL] or consent.subject[:_MAX_LABEL],
             kinds=kinds,
             owner=caller.sub,
             created_ms=now_ms,
@@ -63,7 +75,7 @@ def identities_router(services: Services) -> APIRouter:
         voice = await services.enroller.voice(files["voice"]) if "voice" in files else None
         await store.add(identity, face=face, voice=voice)
         log.info("identity enrolled", identity=identity.id, kinds=kinds, owner=caller.sub)
-        return as_json(identity)
+        return identity
 
     @router.get("")
     async def visible(caller: Caller) -> list[dict[str, Any]]:
@@ -123,12 +135,12 @@ def parse_consent(text: str, kinds: tuple[str, ...], *, enroller: str, now_ms: i
         form = _forms.decode(text)
         expires_ms = _expiry_ms(form)
         consent = Consent(
-            subject=form.subject,
+            subject=_plain(form.subject),
             granted_to=form.granted_to or enroller,
             scope=form.scope,
             purpose=form.purpose,
             expires_ms=expires_ms,
-            evidence=form.evidence,
+            evidence=msgspec.structs.replace(form.evidence, by=enroller),
         )
     except (msgspec.DecodeError, ValueError, OverflowError) as error:
         raise InputRejected(f"consent is not complete: {error}", code="bad_consent") from None
@@ -137,6 +149,11 @@ def parse_consent(text: str, kinds: tuple[str, ...], *, enroller: str, now_ms: i
     if missing := set(kinds) - set(consent.scope):
         raise InputRejected(f"consent.scope does not cover {', '.join(sorted(missing))}", code="bad_consent")
     return consent
+
+
+def _plain(text: str) -> str:
+    """Return `text` without characters that nobody sees, and that may turn what stands around it."""
+    return "".join(each for each in text if unicodedata.category(each) not in ("Cc", "Cf")).strip()
 
 
 def _expiry_ms(form: ConsentForm) -> int:

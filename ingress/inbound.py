@@ -13,7 +13,7 @@ from ingress.control import PanicKey, PlaybackReport, SettingsWish, TokenRefresh
 from ingress.failures import ScopeMissing, body_of
 from ingress.limits import ConnectionLimits
 from ingress.peer import Peer
-from ingress.publisher import check_media
+from ingress.publisher import Publisher, check_media
 from ingress.settings_change import change_settings
 from ingress.tokens import Scope
 from schemas.errors import BusUnavailable, Fenced, InputRejected, MirageError, Refused, Throttled
@@ -36,7 +36,7 @@ class Inbound:
         """Start without messages."""
         self._peer = peer
         self._limits = ConnectionLimits(peer.services.settings.rates, peer.services.clock)
-        self._waiting: deque[MediaMessage] = deque()
+        self._waiting: deque[MediaMessage | PanicKey] = deque()
         self._arrived = asyncio.Event()
 
     def binary(self, data: bytes) -> None:
@@ -54,7 +54,8 @@ class Inbound:
             self._refuse(error, media)
             return
         if len(self._waiting) >= MAX_WAITING:
-            self._waiting.popleft()
+            # The oldest message goes; the end of panic, of which at most one waits, stays.
+            del self._waiting[isinstance(self._waiting[0], PanicKey)]
             self._peer.lost += 1
         self._waiting.append(message)
         self._arrived.set()
@@ -70,7 +71,7 @@ class Inbound:
                 case PlaybackReport():
                     self._playback(message)
                 case PanicKey():
-                    await self._panic(on=message.on)
+                    await self._panic(message)
                 case SettingsWish():
                     await change_settings(self._peer.services, self._peer.record, message)
                 case TokenRefresh():
@@ -86,6 +87,9 @@ class Inbound:
             self._arrived.clear()
             while self._waiting:
                 message = self._waiting.popleft()
+                if isinstance(message, PanicKey):
+                    await self._lift_panic(publisher)
+                    continue
                 try:
                     await publisher.write(message)
                     self._peer.traffic = True
@@ -135,8 +139,27 @@ class Inbound:
             )
         )
 
-    async def _panic(self, *, on: bool) -> None:
-        await self._peer.feed.hold_panic(on=on)
+    async def _panic(self, key: PanicKey) -> None:
+        """Obey the key: on at once, off behind the media that was accepted before it."""
+        self._waiting = deque(each for each in self._waiting if isinstance(each, MediaMessage))
+        if key.on:
+            await self._peer.feed.hold_panic()
+            self._tell_panic(on=True)
+        else:
+            self._waiting.append(key)
+            self._arrived.set()
+
+    async def _lift_panic(self, publisher: Publisher) -> None:
+        publisher.drop_sound()
+        try:
+            lifted = await self._peer.feed.lift_panic()
+        except BusUnavailable as error:
+            self._refuse(error, _CONTROL)
+            return
+        if lifted:
+            self._tell_panic(on=False)
+
+    def _tell_panic(self, *, on: bool) -> None:
         self._peer.services.facts.put(self._peer.keys.control, PanicSet(on=on))
         log.info("panic", sid=self._peer.record.sid, on=on)
 

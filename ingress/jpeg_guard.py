@@ -17,6 +17,7 @@ _SOS, _SOF_BASELINE, _SOF_EXTENDED = 0xDA, 0xC0, 0xC1
 _NOT_SOF = (0xC4, 0xC8, 0xCC)  # DHT, JPG, DAC: in the range of the SOF markers, but none
 _SOF_NAMES = {0xC2: "progressive", 0xC3: "lossless"}
 _ALONE = frozenset({0x01, *range(0xD0, 0xDA)})  # TEM, RSTn, SOI, EOI: have no length, and no place in the header
+_FILL = re.compile(rb"\xff+")
 # In entropy-coded data 0xFF is followed by 0x00 (stuffing), 0xFF (fill) or RSTn. Anything else is a marker.
 _MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]", re.DOTALL)
 
@@ -64,8 +65,9 @@ def _refused(what: str) -> InputRejected:
 
 def _segment(data: bytes, at: int) -> tuple[int, int, int]:
     """Return a header segment: its marker, and where its content begins and ends."""
-    while data[at : at + 2] == b"\xff\xff":  # fill bytes
-        at += 1
+    fill = _FILL.match(data, at)
+    if fill is not None:
+        at = fill.end() - 1  # the last of them belongs to the marker
     if at + 4 > len(data) or data[at] != 0xFF:
         raise _refused(f"no marker at byte {at}")
     marker = data[at + 1]

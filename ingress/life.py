@@ -5,7 +5,7 @@ import asyncio
 import structlog
 
 from schemas.bus.base import Bus
-from schemas.errors import BusUnavailable, NotFound
+from schemas.errors import BusUnavailable, CodecError, NotFound
 from schemas.names import SESSIONS
 from schemas.session_store import SessionStore
 
@@ -21,6 +21,9 @@ async def end_overdue(events: Bus, sessions: SessionStore) -> list[str]:
             reason = (await sessions.load(sid)).over(now_ms)
         except NotFound:
             await events.drop_fields(SESSIONS, [sid.encode()])  # an index entry whose session is gone
+            continue
+        except CodecError as error:
+            log.warning("unreadable session", sid=sid, error=str(error))
             continue
         if reason is not None and await sessions.end(sid, reason):
             log.info("session ended", sid=sid, reason=reason)

@@ -64,7 +64,7 @@ class Reframer:
 
     def push(self, pts_us: int, seq: int, data: bytes) -> list[Chunk]:
         """Take a message's samples (whole ones, `check_pcm`); returns the chunks that are full now."""
-        chunks: list[Chunk] = []
+        chunks = self._full()  # the length in force may have become shorter than what is at hand
         off_us = pts_us - self._end_us
         if self._running and abs(off_us) > JITTER_US:
             missing = self._chunk_bytes - len(self._buffer)
@@ -82,10 +82,16 @@ class Reframer:
     def break_run(self) -> list[Chunk]:
         """End the run: what is at hand is filled up with silence and returned."""
         if self._buffer:
-            self._buffer += bytes(self._chunk_bytes - len(self._buffer))
+            self._buffer += bytes(-len(self._buffer) % self._chunk_bytes)
         chunks = self._full()
         self._running = False
         return chunks
+
+    def drop(self) -> None:
+        """Forget what is at hand, and end the run."""
+        self._buffer.clear()
+        self._marks.clear()
+        self._running = False
 
     @property
     def _chunk_bytes(self) -> int:

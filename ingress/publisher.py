@@ -86,6 +86,10 @@ class Publisher:
             self._audio_offset_us = mapped.offset_us
         await self._chunks(self._reframer.push(mapped.pts_us, message.seq, message.data))
 
+    def drop_sound(self) -> None:
+        """Forget the sound that does not fill a chunk yet."""
+        self._reframer.drop()
+
     async def current(self) -> bool:
         """Return whether this connection still is the newest publisher, as far as the server remembers."""
         return await self._media.epoch(self._fence.key, self._fence.kind) <= self._fence.epoch

@@ -1,6 +1,7 @@
 """REST for sessions: create, list, look at, connect to, end."""
 
 import secrets
+from collections.abc import AsyncIterator
 from typing import Annotated, Any, Literal
 
 import structlog
@@ -11,7 +12,7 @@ from ingress.params import StreamParams
 from ingress.services import Services
 from ingress.tokens import Claims, Role, Scope, granted
 from schemas.consent import require_consent
-from schemas.errors import InputRejected, NotFound, Refused
+from schemas.errors import CodecError, InputRejected, NotFound, Refused, Throttled
 from schemas.policy_config import CHUNK_LADDER_MS
 from schemas.session_store import Session, SessionRecord
 
@@ -58,6 +59,9 @@ def _add_collection(router: APIRouter, services: Services) -> None:
     @router.post("", status_code=201)
     async def create(request: Request, wish: SessionWish, caller: Caller) -> dict[str, Any]:
         granted(Role.PUBLISH, caller.scopes)
+        most = services.settings.max_sessions_per_owner
+        if sum([session.record.owner == caller.sub async for session in live(services)]) >= most:
+            raise Throttled(f"you have {most} live sessions already; end one", retry_after_ms=5_000)
         record = await plan(services, wish, caller)
         await sessions.create(record, deadline_ms=record.created_ms + services.settings.idle_s * 1000)
         log.info("session created", sid=record.sid, owner=caller.sub, face=record.face, voice=record.voice)
@@ -71,15 +75,11 @@ def _add_collection(router: APIRouter, services: Services) -> None:
     @router.get("")
     async def mine(caller: Caller) -> list[dict[str, Any]]:
         now_ms = await services.planes.events.now_ms()
-        found = []
-        for sid in await sessions.live():
-            try:
-                session = await sessions.load(sid)
-            except NotFound:
-                continue
-            if caller.sub == session.record.owner or Scope.OPS in caller.scopes:
-                found.append(as_json(session, now_ms))
-        return found
+        return [
+            as_json(session, now_ms)
+            async for session in live(services)
+            if caller.sub == session.record.owner or Scope.OPS in caller.scopes
+        ]
 
 
 def _add_member(router: APIRouter, services: Services) -> None:
@@ -108,6 +108,17 @@ def _add_member(router: APIRouter, services: Services) -> None:
         await owned(sid, caller)
         await sessions.end(sid, "ended by its owner")
         return as_json(await sessions.load(sid), await services.planes.events.now_ms())
+
+
+async def live(services: Services) -> AsyncIterator[Session]:
+    """Yield the sessions that have not ended, oldest first. One that cannot be read hides no other."""
+    for sid in await services.sessions.live():
+        try:
+            yield await services.sessions.load(sid)
+        except NotFound:
+            continue
+        except CodecError as error:
+            log.warning("unreadable session", sid=sid, error=str(error))
 
 
 def stream_url(request: Request, sid: str) -> str:

@@ -47,6 +47,9 @@ class IngressSettings:
     max_connections: int = 32
     """Connections to one session in this process."""
 
+    max_sessions_per_owner: int = 64
+    """Live ones."""
+
     resume_s: int = 30
     """How long a session waits for its publisher to come back."""
     idle_s: int = 60

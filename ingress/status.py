@@ -9,6 +9,7 @@ from schemas.events import AudioProcessed, AudioSkipped, MetricEvent, VideoDropp
 _WINDOW = 40
 """Medians are over this many last outcomes of a kind."""
 _FPS_WINDOW_MS = 3_000
+_MAX_SHOWN = 512
 _QUIET_US = 1_000_000
 """Without sound or picture for this long, nothing is late."""
 
@@ -19,7 +20,7 @@ class StatusFold:
     def __init__(self) -> None:
         """Start without events."""
         self._runs: dict[str, deque[dict[str, int]]] = {"video": deque(maxlen=_WINDOW), "audio": deque(maxlen=_WINDOW)}
-        self._shown_at: deque[int] = deque()  # monotonic us of the last pictures
+        self._shown_at: deque[int] = deque(maxlen=_MAX_SHOWN)  # monotonic us of the last pictures
         self._audio_end_us: int | None = None
         self._video_us: int | None = None
         self._gap_us: deque[int] = deque(maxlen=4)

@@ -35,7 +35,8 @@ def stream_router(services: Services) -> APIRouter:
             try:
                 connection = await _admit(websocket, sid, services, stack)
             except MirageError as error:
-                log.info("upgrade refused", sid=sid[:64], code=error.code, detail=str(error))
+                known = sid if _SID.fullmatch(sid) else None  # anything else may hold what a terminal obeys
+                log.info("upgrade refused", sid=known, code=error.code, detail=str(error))
                 answer = JSONResponse(body_of(error), status_of(error), headers_of(error))
                 await websocket.send_denial_response(answer)
                 return

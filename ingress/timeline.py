@@ -6,7 +6,8 @@ rules:
 - All media of a connection share one offset, so sound and picture stay together.
 - A *step*, back by more than `RESTART_US` or forward by more than `LEAP_US`, is a new start of the client's clock: it
   gets a new offset, which puts it `STEP_US` after the latest time that the session has seen.
-- The first kind of media to step makes the new offset; the other kind, when it steps too, takes the same one.
+- The first kind of media to step makes the new offset; the other kind, when it steps too, takes the same one. One
+  that only paused while the other went on keeps its offset.
 - A smaller step back of a frame is disorder, and refused: an earlier picture is of no use after a later one.
 """
 
@@ -72,15 +73,17 @@ class Timeline:
                 raise InputRejected(
                     f"pts_us {pts_us} is not after {track.last_client_us}, the last one", code="bad_pts"
                 )
-        track.last_client_us = pts_us
+        track.last_client_us = max(track.last_client_us, pts_us)  # small steps back must not add up
         track.last_session_us = max(track.last_session_us, mapped.pts_us)
         self._head_us = max(self._head_us, mapped.pts_us + duration_us)
         return mapped
 
     def _restart(self, track: _Track | None, pts_us: int) -> _Track:
         seen = 0 if track is None else track.generation
-        if self._offset_us is not None and seen < self._generation:
-            # The other kind of media has stepped before: follow it, if that leads to about the same time.
+        forward = track is not None and pts_us > track.last_client_us
+        if self._offset_us is not None and (forward or seen < self._generation):
+            # The other kind of media has stepped before, or went on while this one paused: follow it, if that leads to
+            # about the same time.
             there_us = pts_us + self._offset_us
             earliest_us = (self._start_us if track is None else track.last_session_us) + 1
             if earliest_us <= there_us <= self._head_us + LEAP_US:

@@ -83,6 +83,8 @@ class Claims:
     exp: int
     jti: str = ""
     sid: str = ""
+    parent: str = ""
+    """Of a connect token: the `jti` of the login that it was issued for."""
     until: int = 0
     """A connection opened with this token may last until then."""
 
@@ -121,10 +123,15 @@ class KeyRing:
         claims = {"sub": sub, "scope": " ".join(sorted(scopes)), "iat": now_s, "exp": now_s + ttl_s}
         return self.sign(claims | {"jti": secrets.token_hex(16)}, LOGIN)
 
-    def connect(self, sub: str, scopes: Iterable[str], sid: str, *, now_s: int, ttl_s: int, until: int) -> str:
-        """Return a connect token for one WebSocket of session `sid`, which may last until `until`."""
+    def connect(
+        self, sub: str, scopes: Iterable[str], sid: str, *, now_s: int, ttl_s: int, until: int, parent: str = ""
+    ) -> str:
+        """Return a connect token for one WebSocket of session `sid`, which may last until `until`.
+
+        `parent` is the `jti` of the login behind it: denying that one denies the connection.
+        """
         claims = {"sub": sub, "scope": " ".join(sorted(scopes)), "iat": now_s, "exp": now_s + ttl_s}
-        return self.sign(claims | {"jti": secrets.token_hex(16), "sid": sid, "until": until}, CONNECT)
+        return self.sign(claims | {"jti": secrets.token_hex(16), "sid": sid, "until": until, "parent": parent}, CONNECT)
 
     def verify(self, token: str, use: TokenUse, *, now_s: int, leeway_s: int, max_ttl_s: int) -> Claims:
         """Return what a token says; raises `Unauthenticated` that names the first check that failed."""
@@ -200,6 +207,7 @@ def _claims(payload: Mapping[str, Any]) -> Claims:
         exp=seconds("exp"),
         jti=text("jti"),
         sid=text("sid"),
+        parent=text("parent"),
         until=seconds("until"),
     )
 

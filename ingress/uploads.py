@@ -1,7 +1,9 @@
 """Multipart uploads, read with a limit and kept in memory: a face or a voice is never spooled to a disk."""
 
+import asyncio
 from collections.abc import AsyncGenerator, Mapping
 
+from python_multipart.multipart import parse_options_header
 from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
@@ -10,6 +12,7 @@ from schemas.errors import InputRejected
 
 _MAX_FIELD_BYTES = 64 << 10
 _MAX_FIELDS = 8
+_MAX_S = 60.0
 
 
 class _InMemory(MultiPartParser):
@@ -19,10 +22,12 @@ class _InMemory(MultiPartParser):
 async def read_form(request: Request, *, max_files: Mapping[str, int]) -> tuple[dict[str, str], dict[str, bytes]]:
     """Return the text fields and the files of a multipart request; `max_files` is the largest size of each, in bytes.
 
-    Raises `InputRejected` as soon as more comes than all files together may have, and for unknown files.
+    Raises `InputRejected` as soon as more comes than all files together may have, or as it takes longer than a minute,
+    and for unknown files.
     """
-    if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
-        raise InputRejected("send multipart/form-data", code="invalid")
+    kind, options = parse_options_header(request.headers.get("content-type", ""))
+    if kind.lower() != b"multipart/form-data" or options.get(b"charset", b"utf-8").lower() != b"utf-8":
+        raise InputRejected("send multipart/form-data in UTF-8", code="invalid")
     limit = sum(max_files.values()) + _MAX_FIELDS * _MAX_FIELD_BYTES
     parser = _InMemory(
         request.headers,
@@ -32,9 +37,14 @@ async def read_form(request: Request, *, max_files: Mapping[str, int]) -> tuple[
         max_part_size=_MAX_FIELD_BYTES,
     )
     try:
-        form = await parser.parse()
+        async with asyncio.timeout(_MAX_S):
+            form = await parser.parse()
     except MultiPartException as error:
         raise InputRejected(f"not a form that we can read: {error.message}", code="invalid") from None
+    except UnicodeError:
+        raise InputRejected("not a form that we can read: it is not UTF-8", code="invalid") from None
+    except TimeoutError:
+        raise InputRejected(f"the upload took longer than {_MAX_S:.0f} s", code="too_slow") from None
     except ClientDisconnect:
         raise InputRejected("the upload was cut short", code="invalid") from None
     try:

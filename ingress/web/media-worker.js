@@ -114,7 +114,7 @@ function onText(message) {
   if (message.type === "params") adopt(message);
   if (message.type === "ready") {
     adopt(message.params);
-    if (panic) say({ type: "panic", on: true }); // pressed while there was no connection
+    if (panic || message.panic) say({ type: "panic", on: panic }); // the key may have moved while we were away
     if (wearing !== null) say({ type: "settings", ...wearing });
   }
   postMessage({ op: "server", message });

@@ -2,8 +2,8 @@
 
 const host = document.getElementById("notices");
 
-/** Shows a notice. `kind` is "bad" (stopped), "warn" (goes on, but worse) or "info". */
-export function notify(key, { title, fix = "", kind = "bad", name = "" }) {
+/** Shows a notice. `kind` is "bad" (stopped), "warn" (goes on, but worse) or "info"; `retry` gives it a button. */
+export function notify(key, { title, fix = "", kind = "bad", name = "", retry = null }) {
   const card = document.createElement("div");
   card.className = `notice ${kind}`;
   card.dataset.key = key;
@@ -14,6 +14,16 @@ export function notify(key, { title, fix = "", kind = "bad", name = "" }) {
   const advice = document.createElement("p");
   advice.textContent = fix;
   text.append(heading, advice);
+  if (retry) {
+    const again = document.createElement("button");
+    again.type = "button";
+    again.textContent = "Try again";
+    again.onclick = () => {
+      card.remove();
+      retry();
+    };
+    text.append(again);
+  }
   const close = document.createElement("button");
   close.type = "button";
   close.className = "close";

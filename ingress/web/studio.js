@@ -42,7 +42,8 @@ async function enter() {
     pickers.fillIdentities(await api.identities());
   } catch (error) {
     if (error.signedOut) return signOut(api);
-    return notify("service", { title: "The service did not answer as expected", fix: error.message, name: error.code });
+    const title = "The service did not answer as expected";
+    return notify("service", { title, fix: error.message, name: error.code, retry: enter });
   }
   $("who").textContent = `Signed in as ${subject}`;
   showStudio();

@@ -40,6 +40,20 @@ def test_the_printed_address_signs_in_once_and_leaves_no_trace(running_system: R
     other.close()
 
 
+def test_a_page_that_could_not_load_its_lists_can_try_again(running_system: RunningSystem, browser: Browser) -> None:
+    page = browser.new_page()
+    page.route("**/v1/identities", lambda route: route.fulfill(status=503, json={"code": "x", "detail": "later"}))
+    page.goto(running_system.login_url())
+    again = page.locator('#notices [data-key="service"]').get_by_role("button", name="Try again")
+    again.click()
+    expect(again).to_be_visible()
+    page.unroute("**/v1/identities")
+    again.click()
+    expect(page.locator("#studio")).to_be_visible()
+    expect(again).to_have_count(0)
+    page.close()
+
+
 def test_a_sign_in_that_expired_is_explained(running_system: RunningSystem, browser: Browser) -> None:
     """A token that the service does not know any more leads back to the login."""
     page = browser.new_page()
@@ -94,6 +108,24 @@ def test_a_lost_connection_is_resumed_by_itself(
         network.mend()
     expect(studio.page.locator("#status")).to_have_text("Live", timeout=10_000)
     expect(studio.page.locator('[data-name="reconnecting"]')).to_have_count(0)
+    expect(studio.page.locator("#output-cover")).to_be_hidden(timeout=10_000)
+
+
+def test_panic_that_is_released_without_a_connection_ends_with_the_next_one(
+    open_studio: OpenStudio, running_system: RunningSystem, network: WeakNetwork
+) -> None:
+    """The service still holds panic when the page comes back, and is told that it is over."""
+    assert running_system.url
+    studio = open_studio(origin=network.origin)
+    studio.start()
+    studio.page.keyboard.press("Escape")
+    studio.await_blank(within_s=0.5)
+    studio.page.wait_for_timeout(500)  # the key arrives
+    network.cut()
+    assert "connection to the service was lost" in studio.notice("reconnecting")
+    studio.page.click("#panic")
+    network.mend()
+    expect(studio.page.locator("#status")).to_have_text("Live", timeout=10_000)
     expect(studio.page.locator("#output-cover")).to_be_hidden(timeout=10_000)
 
 

@@ -218,8 +218,16 @@ async def serve(
     planes: Planes, settings: IngressSettings, *, clock: Clock | None = None, keys: KeyRing | None = None, **more: Any
 ) -> AsyncIterator[Service]:
     """Run an ingress on a free port."""
-    clock, keys = clock or SystemClock(), keys or KeyRing(SECRET)
-    app: FastAPI = create_app(planes=planes, enroller=FakeEnroller(), settings=settings, keys=keys, clock=clock, **more)
+    clock, keys, failed = clock or SystemClock(), keys or KeyRing(SECRET), asyncio.Event()
+    app: FastAPI = create_app(
+        planes=planes,
+        enroller=FakeEnroller(),
+        settings=settings,
+        keys=keys,
+        clock=clock,
+        on_fatal=failed.set,
+        **more,
+    )
     config = uvicorn.Config(
         app,
         host="127.0.0.1",
@@ -245,6 +253,7 @@ async def serve(
         await service.http.aclose()
         server.should_exit = True
         await running
+    assert not failed.is_set(), "background work failed; the log says how"
 
 
 @asynccontextmanager

@@ -16,7 +16,9 @@ ORIGIN = "https://studio.example"
 @pytest.fixture(scope="session")
 def settings() -> IngressSettings:
     """Defaults, with short periods: the tests wait for what happens in them."""
-    return IngressSettings(allowed_origins=frozenset({ORIGIN}), tick_s=0.1, touch_s=0.2, sweep_s=0.2)
+    return IngressSettings(
+        allowed_origins=frozenset({ORIGIN}), tick_s=0.1, touch_s=0.2, sweep_s=0.2, max_sessions_per_owner=1000
+    )
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

@@ -5,6 +5,7 @@ import json
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 from websockets.typing import Origin, Subprotocol
@@ -133,3 +134,10 @@ async def test_denied_subjects_and_tokens_are_refused(service: Service) -> None:
         assert (await service.http.get("/v1/me", headers=service.login("eve"))).status_code == 200
     finally:
         await service.planes.events.delete([names.denied("eve")])
+
+
+async def test_what_a_terminal_would_obey_is_not_logged(service: Service) -> None:
+    with capture_logs() as logged, pytest.raises(InvalidStatus):
+        await service.dial("%1b%5d0%3bowned%07", "x")
+    (refused,) = (entry for entry in logged if entry["event"] == "upgrade refused")
+    assert refused["sid"] is None

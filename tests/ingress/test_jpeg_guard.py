@@ -1,6 +1,7 @@
 """The JPEG guard: real pictures pass, everything that makes a decoder suffer does not."""
 
 import struct
+import time
 
 import cv2
 import numpy as np
@@ -113,3 +114,13 @@ def test_whatever_comes_only_typed_errors_leave(noise: bytes, at: int) -> None:
             check(data)
         except InputRejected as error:
             assert error.code in ("bad_frame", "too_large")  # noqa: PT017
+
+
+def test_fill_bytes_before_a_marker_pass_and_cost_nothing() -> None:
+    assert check(GOOD[:2] + b"\xff" * 100_000 + GOOD[2:]) == check(GOOD)
+    endless = GOOD[:2] + b"\xff" * 260_000 + b"\xff\xd9"
+    start = time.perf_counter()
+    for _ in range(20):
+        with pytest.raises(InputRejected):
+            check(endless)
+    assert time.perf_counter() - start < 0.1  # 20 of them; a loop over the bytes needs 0.4 s

@@ -98,3 +98,32 @@ def test_odd_empty_and_endless_sound_is_refused(size: int) -> None:
 
 def test_limit_itself_is_accepted() -> None:
     check_pcm(bytes(64_000), max_ms=2000)
+
+
+@pytest.mark.parametrize("break_first", [False, True])
+def test_a_much_shorter_length_lets_whole_chunks_out_first(*, break_first: bool) -> None:
+    reframer = Reframer(320)
+    assert reframer.push(0, 1, samples(1, 5000)) == []
+    reframer.chunk_ms = 96
+    chunks = reframer.break_run() if break_first else []
+    chunks += reframer.push(2_000_000, 2, samples(1, 1536))
+    assert [len(chunk.data) for chunk in chunks] == [3072] * 5
+    assert [chunk.pts_us for chunk in chunks] == [0, 96_000, 192_000, 288_000, 2_000_000]
+    assert b"".join(chunk.data for chunk in chunks[:4]) == samples(1, 5000) + bytes(2 * (4 * 1536 - 5000))
+
+
+def test_dropped_sound_is_gone() -> None:
+    reframer = Reframer(96)
+    reframer.push(0, 1, b"\x01\x01" * 1000)
+    reframer.drop()
+    assert reframer.push(62_500, 2, b"\x02\x02" * 1536) == [Chunk(62_500, 2, b"\x02\x02" * 1536)]
+
+
+def test_a_gap_is_measured_in_the_shorter_chunk_at_hand() -> None:
+    reframer = Reframer(320)
+    reframer.push(0, 1, samples(1, 5000))
+    reframer.chunk_ms = 96
+    chunks = reframer.push(382_500, 2, samples(5001, 100))  # 70 ms after the sound at hand ends: they fit into a chunk
+    assert [chunk.pts_us for chunk in chunks] == [0, 96_000, 192_000, 288_000]
+    sound = samples(1, 5000) + bytes(2 * 1120) + samples(5001, 24)
+    assert b"".join(chunk.data for chunk in chunks) == sound

@@ -61,3 +61,10 @@ def test_lateness_sleeps_and_fps_falls_to_zero_when_the_picture_stops() -> None:
     fold.fold(audio(0, "gated"), now_us=0)
     report = fold.report(now_us=4_000_000)
     assert (report["late_ms"], report["fps"], report["voice"]) == (None, 0.0, "gated")
+
+
+def test_pictures_of_a_status_that_nobody_asks_for_do_not_pile_up() -> None:
+    fold = StatusFold()
+    for i in range(2_000):
+        fold.fold(video(i), now_us=i)
+    assert len(fold._shown_at) == 512

@@ -5,6 +5,7 @@ import json
 import time
 from typing import Any
 
+import jwt
 import msgspec
 import pytest
 from websockets.exceptions import InvalidStatus
@@ -23,6 +24,7 @@ from tests.waiting import until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
+PLAYBACK = {"type": "playback", "audio_us": 1, "video_us": 2, "buffered_us": 3, "underruns": 0, "e2e_us": 4}
 SHAPES: list[tuple[Any, str]] = [
     (b"", "codec"),
     (b"\xc1", "codec"),
@@ -42,6 +44,10 @@ SHAPES: list[tuple[Any, str]] = [
     ('{"type": "panic", "on": 1}', "bad_message"),
     ('{"type": "settings", "max_faces": 2}', "bad_message"),
     ('{"type": "playback", "audio_us": 1}', "bad_message"),
+    (json.dumps({**PLAYBACK, "audio_us": (1 << 53) + 1}), "bad_message"),
+    (json.dumps({**PLAYBACK, "video_us": -(1 << 63)}), "bad_message"),
+    (json.dumps({**PLAYBACK, "underruns": (1 << 64) - 1}), "bad_message"),
+    ('{"x":' + "[" * 8000, "bad_message"),
     ('{"type": "settings", "face": "none"}', "not_found"),
     ('{"type": "refresh", "token": "x"}', "unauthenticated"),
     ('{"type": "refresh", "token": "' + "x" * 9000 + '"}', "too_large"),
@@ -114,7 +120,6 @@ async def test_media_limit_is_an_error_and_transport_limit_a_close(service: Serv
 
 
 ALL = ["publish:video", "publish:audio", "subscribe", "control"]
-PLAYBACK = {"type": "playback", "audio_us": 1, "video_us": 2, "buffered_us": 3, "underruns": 0, "e2e_us": 4}
 
 
 @pytest.mark.parametrize("missing", ALL)
@@ -259,6 +264,39 @@ async def test_panic_stops_everything_at_once_and_lets_nothing_of_it_through_lat
         await fresh.until(fresh.pictures, what="a frame after")
     assert [message.seq for message in viewer.pictures()] == [1, 3]
     assert [message.seq for message in fresh.pictures()] == [3]
+
+
+async def test_panic_ends_behind_what_was_accepted_under_it(service: Service) -> None:
+    """All in one burst: frames and sound of the panic still wait to be published when the key is released."""
+    sid, token = await service.session(chunk_ms=192)
+    async with echo(service.planes, sid):
+        socket = await service.open(sid, token)
+        await socket.say(type="panic", on=True)
+        for i in range(40):
+            await socket.frame(i * 10_000, seq=i)
+        await socket.sound(0, ms=100, data=b"\x01\x01" * 1600)  # stays in the reframer
+        await socket.say(type="panic", on=False)
+        await socket.frame(500_000, seq=99)
+        for i in range(5):
+            await socket.sound(100_000 + i * 192_000, seq=i, data=b"\x02\x02" * 3072)
+        await socket.heard(4)  # the first chunk after panic is dropped: a lookahead would have put panic into it
+        await socket.until(socket.pictures, what="the frame after panic")
+    assert [message.seq for message in socket.pictures()] == [99]
+    assert {message.data for message in socket.sounds()} == {b"\x02\x02" * 3072}
+    assert [message.seq for message in socket.sounds()] == [1, 2, 3, 4]
+
+
+async def test_panic_that_is_switched_on_again_at_once_stays_on(service: Service) -> None:
+    sid, token = await service.session()
+    async with echo(service.planes, sid):
+        socket = await service.open(sid, token)
+        for on in (True, False, True):
+            await socket.say(type="panic", on=on)
+        await socket.frame(0)
+        await socket.sound(0)
+        await asyncio.sleep(0.5)
+    assert not socket.media
+    assert (await facts(service, sid))[-1] == PanicSet(on=True)
 
 
 async def test_deleting_a_session_says_bye(service: Service) -> None:
@@ -413,6 +451,19 @@ async def test_a_subject_denied_mid_session_is_closed_within_2_s(service: Servic
         assert await socket.closed(within_s=2) == Close.TOKEN
     finally:
         await service.planes.events.delete([names.denied("mallory")])
+
+
+async def test_a_login_denied_mid_session_ends_its_connections(service: Service) -> None:
+    """Only those of that login: the same person's other logins go on."""
+    login = service.login("carol")
+    jti = jwt.decode(login["Authorization"].split()[1], options={"verify_signature": False})["jti"]
+    sid, other_token = await service.session("carol")
+    answer = await service.http.post(f"/v1/sessions/{sid}/connect", json={"role": "view"}, headers=login)
+    denied = await service.open(sid, answer.json()["token"])
+    other = await service.open(sid, other_token)
+    await service.planes.events.put(names.denied(jti), {b"by": b"test"})
+    assert await denied.closed(within_s=2) == Close.TOKEN
+    assert other.code is None
 
 
 async def test_traffic_keeps_a_session_alive_and_leaving_starts_the_wait(service: Service) -> None:

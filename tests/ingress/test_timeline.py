@@ -93,3 +93,20 @@ async def test_outbox_keeps_control_then_the_newest_sound_and_only_the_last_pict
     taken = [await outbox.take() for _ in range(7)]
     assert taken == ["c0", "c1", "c2", "c3", b"a2", b"a3", b"v3"]
     assert (outbox.dropped_video, outbox.dropped_audio) == (3, 2)
+
+
+@pytest.mark.parametrize(("paused", "running"), [(V, A), (A, V)])
+def test_a_medium_that_paused_for_long_comes_back_in_step_with_the_other(paused: MediaType, running: MediaType) -> None:
+    timeline = Timeline(0)
+    timeline.map(paused, 0)
+    for i in range(300):
+        offset_us = timeline.map(running, i * 50_000).offset_us
+    back = timeline.map(paused, 300 * 50_000)
+    assert (back.offset_us, back.stepped) == (offset_us, True)
+    assert timeline.map(running, 300 * 50_000).offset_us == offset_us
+
+
+def test_small_steps_back_do_not_add_up() -> None:
+    timeline = Timeline(0)
+    times = [timeline.map(A, 10_000_000 - i * 90_000).pts_us for i in range(100)]
+    assert min(times[i] - max(times[:i]) for i in range(1, 100)) >= -100_000

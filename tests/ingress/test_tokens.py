@@ -98,8 +98,8 @@ def test_a_token_above_4_kb_is_refused_unread() -> None:
 def test_login_and_connect_tokens_do_not_pass_for_each_other() -> None:
     ring = KeyRing(SECRET)
     login = ring.login("ada", {"subscribe"}, now_s=NOW, ttl_s=60)
-    ticket = ring.connect("ada", {"subscribe"}, "5" * 32, now_s=NOW, ttl_s=60, until=NOW + 99)
-    assert check(ticket, CONNECT).until == NOW + 99
+    ticket = ring.connect("ada", {"subscribe"}, "5" * 32, now_s=NOW, ttl_s=60, until=NOW + 99, parent="j")
+    assert (check(ticket, CONNECT).until, check(ticket, CONNECT).parent) == (NOW + 99, "j")
     for token, use in ((login, CONNECT), (ticket, LOGIN)):
         with pytest.raises(Unauthenticated):
             check(token, use)

@@ -3,6 +3,7 @@
 import asyncio
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 
 import pytest
@@ -104,15 +105,30 @@ class Stage:
         return [entry.id.ms for entry in await self.bus.entries(self.keys.video_out)]
 
 
+@asynccontextmanager
+async def staged(bus: Bus) -> AsyncIterator[Stage]:
+    """Return a session on `bus`; whatever tasks it had are closed in the end."""
+    stage = Stage(bus)
+    try:
+        yield stage
+    finally:
+        for task in stage.tasks:
+            await task.close()
+        await bus.close()
+
+
 @pytest.fixture(params=["memory", "server"])
 async def stage(request: pytest.FixtureRequest, server_urls: tuple[str, str]) -> AsyncIterator[Stage]:
-    """Return a session on each kind of bus; whatever tasks it had are closed in the end."""
-    bus: Bus = MemoryBus() if request.param == "memory" else RedisBus(server_urls[1])
-    stage = Stage(bus)
-    yield stage
-    for task in stage.tasks:
-        await task.close()
-    await bus.close()
+    """Return a session on each kind of bus."""
+    async with staged(MemoryBus() if request.param == "memory" else RedisBus(server_urls[1])) as stage:
+        yield stage
+
+
+@pytest.fixture
+async def server_stage(server_urls: tuple[str, str]) -> AsyncIterator[Stage]:
+    """Return a session on a real server."""
+    async with staged(RedisBus(server_urls[1])) as stage:
+        yield stage
 
 
 @pytest.mark.parametrize("done", [False, True])
@@ -300,10 +316,10 @@ async def test_nothing_is_published_when_the_watch_has_died(stage: Stage, error:
     assert await stage.outputs() == [20]
 
 
-async def test_the_watch_outlives_a_server_that_breaks_its_reads_off(server_urls: tuple[str, str]) -> None:
+async def test_the_watch_outlives_a_server_that_breaks_its_reads_off(server_stage: Stage) -> None:
     """A server unblocks readers with an error when it changes its role; the next revocation is heard all the same."""
-    bus = RedisBus(server_urls[1])
-    stage = Stage(bus)
+    stage, bus = server_stage, server_stage.bus
+    assert isinstance(bus, RedisBus)
     task, _ = await stage.task()
     await task.resume()
 
@@ -328,5 +344,3 @@ async def test_the_watch_outlives_a_server_that_breaks_its_reads_off(server_urls
     await until(heard, within_s=3, what="the watch hears of the end")
     await task.handle(await stage.frames(40))
     assert await stage.outputs() == [10, 20, 30]
-    await task.close()
-    await bus.close()

@@ -1,8 +1,10 @@
 """The runner: one owner a session, whoever wakes late, dies or breaks; nothing lost on the way."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from typing import Any, cast
 
 import pytest
 
@@ -115,11 +117,11 @@ async def test_a_late_claimer_gives_up_and_the_true_owner_goes_on(planes: Planes
     """It was taken over from between its claim and its epoch: the epoch it raises fences the true owner off.
 
     The stranger finds that the lease is another's, and says nothing; the owner finds that it is still its own, raises
-    the epoch again and goes on where it was.
+    the epoch again and goes on where it was, long before its lease could run out.
     """
     live = Live(Kind.VIDEO, planes, SessionStore(planes))
     await live.create()
-    async with running(planes, "owner"):
+    async with running(planes, "owner", settings=LONG):
         publishing = asyncio.create_task(live.publish(seconds=60, per_s=50))
         for n in range(3):
             await flowing(live)
@@ -172,6 +174,45 @@ async def test_an_owner_that_lost_its_lease_lets_go_at_its_next_beat(planes: Pla
 
 async def _holds(runner: Runner, live: Live) -> bool:
     return live.sid in runner.holding and bool(await live.took())
+
+
+class SlowBeats:
+    """A bus whose answers to beats come late."""
+
+    def __init__(self, bus: Bus) -> None:
+        self._bus = bus
+
+    def __getattr__(self, name: str) -> Any:
+        """Return the bus's method."""
+        return getattr(self._bus, name)
+
+    async def beat(self, kind: Kind, worker: str, held: Sequence[EntryId]) -> set[EntryId]:
+        await asyncio.sleep(0.1)
+        return await self._bus.beat(kind, worker, held)
+
+
+async def test_after_a_suspension_a_claim_that_is_answered_before_a_beat_takes_nothing(planes: Planes) -> None:
+    """All of the machine slept, so every lease looks expired: whoever wakes first waits for the owners to beat."""
+    store = SessionStore(planes)
+    first, second = lives = [Live(Kind.VIDEO, planes, store) for _ in range(2)]
+    await first.create()
+    lease = await planes.events.claim(Kind.VIDEO, "owner")
+    assert lease
+    slow = Planes(planes.media, cast("Bus", SlowBeats(planes.events)))
+    async with running(slow, "idle") as (idle, _):
+        await second.create()
+        await until(lambda: _holds(idle, second), within_s=5, what="second session claimed")
+        for _ in range(4):
+            assert await planes.events.beat(Kind.VIDEO, "owner", [lease.id]) == {lease.id}
+            await asyncio.sleep(0.1)
+        time.sleep(1.2)  # noqa: ASYNC251 - the suspension: nothing in this process runs
+        await asyncio.sleep(0.4)
+        assert await planes.events.beat(Kind.VIDEO, "owner", [lease.id]) == {lease.id}
+        assert idle.holding == [second.sid]
+        # The owner does not come back: once the lease has run out again, its session is taken over.
+        await until(lambda: _holds(idle, first), within_s=5, what="first session taken over")
+    for live in lives:
+        await store.end(live.sid, "test over")
 
 
 async def test_a_drained_session_is_taken_over_at_once_however_long_the_lease(planes: Planes) -> None:

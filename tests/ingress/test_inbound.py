@@ -1,0 +1,78 @@
+"""The queue between a client and the media plane, and what panic lets out of it."""
+
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from ingress.control import PanicKey
+from ingress.egress import Output, Sent, SessionFeed
+from ingress.inbound import MAX_WAITING, Inbound
+from ingress.peer import Peer
+from ingress.settings import IngressSettings
+from ingress.tokens import PUBLISHING, Claims, Scope
+from schemas.bus.base import Planes
+from schemas.bus.memory import MemoryBus
+from schemas.clock import SystemClock
+from schemas.ids import EntryId
+from schemas.media import MediaHeader, pack
+from schemas.names import SessionKeys
+from schemas.wire import MediaMessage, MediaType, encode
+from tests.waiting import until
+
+
+async def test_an_overflow_loses_media_and_keeps_the_end_of_panic() -> None:
+    told = list[dict[str, Any]]()
+    peer = SimpleNamespace(
+        services=SimpleNamespace(settings=IngressSettings(), clock=SystemClock()),
+        claims=Claims(sub="ada", scopes=PUBLISHING | {Scope.CONTROL}, iat=0, exp=1),
+        publisher=object(),
+        lost=0,
+        tell=told.append,
+    )
+    inbound = Inbound(cast("Peer", peer))
+    await inbound.text('{"type": "panic", "on": false}')
+    await inbound.text('{"type": "panic", "on": false}')
+    for seq in range(MAX_WAITING + 10):
+        inbound.binary(encode(MediaMessage(MediaType.AUDIO, seq * 5_000, seq, bytes(160))))
+    assert told == []
+    end, *media = inbound._waiting
+    assert end == PanicKey(on=False)
+    assert [each.seq for each in media if isinstance(each, MediaMessage)] == list(range(11, MAX_WAITING + 10))
+    assert peer.lost == 11
+
+
+class _Screen:
+    """A listener that keeps what it would show."""
+
+    def __init__(self) -> None:
+        self.shown: list[EntryId] = []
+
+    def output(self, output: Output) -> None:
+        self.shown.append(output.entry.id)
+
+    def blank(self) -> None:
+        self.shown.clear()
+
+    def over(self, reason: str) -> None:
+        raise AssertionError(reason)
+
+
+async def test_an_input_that_was_still_being_written_when_panic_ended_is_not_shown() -> None:
+    bus, screen = MemoryBus(), _Screen()
+    keys = SessionKeys("0" * 32)
+    feed = SessionFeed(keys.sid, Planes(bus, bus), SystemClock(), pytest.fail)
+    await feed.start()
+    feed.add(screen)
+    await feed.hold_panic()
+    feed.remember(MediaType.VIDEO, EntryId(7, 0), Sent(0, 0, object()))
+    assert await feed.lift_panic()
+    for at in (EntryId(7, 0), EntryId(8, 0)):
+        await bus.publish(keys.video_out, at, pack(MediaHeader(pts_us=0, sent_us=0), b"x"))
+
+    async def shown() -> bool:
+        return bool(screen.shown)
+
+    await until(shown, within_s=5, what="the picture after panic")
+    assert screen.shown == [EntryId(8, 0)]
+    await feed.stop()
