@@ -81,7 +81,7 @@ class SessionService:
     async def _drive(self) -> str | None:
         """Run one task from its checkpoint; returns why the session is over, or None when the lease is not ours."""
         session, over = await self._look()
-        if session is None or over is not None:
+        if session is None:
             return over
         epoch = await self._epoch_plane.raise_epoch(self._keys.epoch, self._kind)
         if not await self._is_mine():
@@ -92,7 +92,15 @@ class SessionService:
         self._log.info("took session", epoch=epoch)
         task = self._factory(self._lease(session.record, fence))
         try:
-            return await self._feed(task, await task.resume())
+            return await self._feed(task, await task.resume(), over)
+        except (Fenced, BusUnavailable, Drained):
+            raise
+        except Exception:
+            if over is None:
+                raise
+            # Tried once: a session that is over must not go round for ever because its last inputs cannot be settled.
+            self._log.exception("could not settle what was left")
+            return over
         finally:
             await task.close()
 
@@ -104,11 +112,15 @@ class SessionService:
     def _lease(self, record: SessionRecord, fence: Fence) -> Lease:
         return Lease(self._kind, self._keys, record, self._worker, fence, self._planes, self._clock)
 
-    async def _feed(self, task: SessionTask, cursor: EntryId) -> str:
-        """Hand input to the task; returns why the session is over, once it is and its input is used up."""
+    async def _feed(self, task: SessionTask, cursor: EntryId, over: str | None) -> str:
+        """Hand input to the task; returns why the session is over, once it is and its input is used up.
+
+        `over` says that it was already: somebody ended it while nobody held it, and its input wants outcomes still.
+        """
         source = task.source
-        over: str | None = None
         check_due = 0
+        if over is not None:
+            task.end()
         while not self._draining:
             found = await source.bus.read({source.stream: cursor}, count=_READ_COUNT, block_ms=_BLOCK_MS)
             entries = found.get(source.stream, [])

@@ -16,6 +16,7 @@ log = structlog.get_logger(__name__)
 
 _BLOCK_MS = 1_000
 _BACKOFF_S = 0.25
+_BLIND_US = 1_750_000  # a revocation stops output within two seconds
 
 
 class SessionWatch:
@@ -52,10 +53,14 @@ class SessionWatch:
             await asyncio.gather(self._task, return_exceptions=True)
 
     async def _follow(self) -> None:
+        clock, seen_us = self._lease.clock, self._lease.clock.monotonic_us()
         while True:
             try:
                 await self._read(block_ms=_BLOCK_MS)
+                seen_us = clock.monotonic_us()
             except BusUnavailable as error:
+                if clock.monotonic_us() - seen_us > _BLIND_US:  # whoever publishes must not go on blind
+                    raise
                 log.warning("watch lost the server", sid=self._lease.keys.sid, error=str(error))
                 await asyncio.sleep(_BACKOFF_S)
 

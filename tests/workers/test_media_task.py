@@ -344,3 +344,24 @@ async def test_the_watch_outlives_a_server_that_breaks_its_reads_off(server_stag
     await until(heard, within_s=3, what="the watch hears of the end")
     await task.handle(await stage.frames(40))
     assert await stage.outputs() == [10, 20, 30]
+
+
+async def test_a_watch_that_stays_blind_fails_the_task(stage: Stage) -> None:
+    """Its reads are refused, everything else works: two seconds are as long as a revocation may go unheard."""
+    task, _ = await stage.task()
+    await task.resume()
+
+    async def refused(*_: object, **__: object) -> dict[str, list[Entry]]:
+        raise BusUnavailable("too many clients")
+
+    stage.bus.read = refused  # type: ignore[method-assign]
+
+    async def failed() -> bool:
+        try:
+            await task.handle(await stage.frames(10))
+        except BusUnavailable:
+            return True
+        return False
+
+    await until(failed, within_s=5, what="the task fails")
+    await task.close()

@@ -309,3 +309,30 @@ async def test_a_session_whose_watch_died_is_begun_again_with_a_new_one(planes: 
     assert len(await live.took()) == 2
     await live.assert_one_outcome_each()
     assert max(await live.outputs()) <= EntryId(over_ms + 500, 0)
+
+
+async def test_a_session_that_ended_while_nobody_held_it_leaves_no_input_without_an_outcome(planes: Planes) -> None:
+    """A worker that comes later publishes nothing of it, names every input as `ended`, and retires the work."""
+    live = Live(Kind.VIDEO, planes, SessionStore(planes))
+    await live.create()
+    await live.publish(seconds=0.5)
+    await live.store.end(live.sid, "test")
+    async with running(planes, "late"):
+        await until(live.retired, within_s=5, what="retired")
+    counted = await live.outcomes()
+    assert dict(counted) == dict.fromkeys(live.sent, 1)
+    assert await live.outputs() == []
+
+
+async def test_a_session_that_is_over_and_cannot_be_settled_is_retired_all_the_same(planes: Planes) -> None:
+    class Unsettling(PassthroughConverter):
+        async def open(self) -> None:
+            raise RuntimeError("no engine")
+
+    live = Live(Kind.VIDEO, planes, SessionStore(planes))
+    await live.create()
+    await live.store.end(live.sid, "test")
+    thread = EngineThread()
+    broken = factory(lambda lease: Unsettling(lease, thread=thread, cost_s=0.0))
+    async with running(planes, "late", tasks=broken):
+        await until(live.retired, within_s=5, what="retired")
