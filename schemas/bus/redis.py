@@ -15,6 +15,7 @@ from redis import exceptions as rex
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
+from schemas.bus import scripts
 from schemas.bus.base import Entry, Fence, Fields, WorkEntry
 from schemas.errors import BusUnavailable, Conflict, Fenced, Misconfigured
 from schemas.ids import ZERO, EntryId
@@ -25,74 +26,6 @@ _TIMEOUT_S = 5.0
 _BLOCKING_TIMEOUT_S = MAX_BLOCK_MS / 1000 + _TIMEOUT_S
 _MAX_CONNECTIONS = 4096  # redis-py's default of 100 fails the 101st command at a time, and every session blocks on two
 _READ_BYTES = 1 << 18  # frames are about 40 KB: the default of 32 KB needs several reads a frame
-
-# KEYS: stream [, epoch hash]; ARGV: id, oldest ID to keep or "", ms to keep or "", kind, epoch (both empty without a
-# fence), fields... A full server refuses XADD before it trims, so a refused one trims for the next try; and a stream
-# that nobody writes any more vanishes as its entries would have.
-_PUBLISH = """
-if #KEYS == 2 and redis.call('HGET', KEYS[2], ARGV[4]) ~= ARGV[5] then return redis.error_reply('FENCED') end
-local fields = {}
-for i = 6, #ARGV do fields[#fields + 1] = ARGV[i] end
-local added
-if ARGV[2] == '' then added = redis.pcall('XADD', KEYS[1], ARGV[1], unpack(fields))
-else added = redis.pcall('XADD', KEYS[1], 'MINID', '~', ARGV[2], ARGV[1], unpack(fields)) end
-if type(added) ~= 'table' then
-  if ARGV[3] ~= '' then redis.call('PEXPIRE', KEYS[1], ARGV[3]) end
-  return 1
-end
-if #redis.call('XRANGE', KEYS[1], ARGV[1], ARGV[1]) == 1 then return 0 end
-if ARGV[2] ~= '' then redis.pcall('XTRIM', KEYS[1], 'MINID', '~', ARGV[2]) end
-return added
-"""
-
-# KEYS: epoch hash; ARGV: kind. Never below the server's clock: an epoch hash that was lost with a server that keeps
-# nothing must not make an old fence valid again.
-_RAISE = """
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local epoch = math.max((tonumber(redis.call('HGET', KEYS[1], ARGV[1])) or 0) + 1, now)
-redis.call('HSET', KEYS[1], ARGV[1], string.format('%.0f', epoch))
-return epoch
-"""
-
-# KEYS: work stream; ARGV: group, worker, idle ms. Not XAUTOCLAIM: with COUNT 1 it looks at ten pending entries only, so
-# ten healthy leases would hide every dead one behind them.
-_TAKE_OVER = """
-local idle = redis.call('XPENDING', KEYS[1], ARGV[1], 'IDLE', ARGV[3], '-', '+', 1)
-if not idle[1] then return {} end
-return redis.call('XCLAIM', KEYS[1], ARGV[1], ARGV[2], ARGV[3], idle[1][1])
-"""
-
-# KEYS: work stream; ARGV: group, worker, entry ids... Renews only what is still the worker's: without the check a
-# worker that was frozen would steal its sessions back from their new owner.
-_BEAT = """
-local mine = {}
-for i = 3, #ARGV do
-  local pending = redis.call('XPENDING', KEYS[1], ARGV[1], ARGV[i], ARGV[i], 1)
-  if pending[1] and pending[1][2] == ARGV[2] then
-    redis.call('XCLAIM', KEYS[1], ARGV[1], ARGV[2], 0, ARGV[i], 'JUSTID')
-    mine[#mine + 1] = ARGV[i]
-  end
-end
-return mine
-"""
-
-# KEYS: work stream; ARGV: group, worker, entry id, idle ms to pretend
-_HAND_OVER = """
-local pending = redis.call('XPENDING', KEYS[1], ARGV[1], ARGV[3], ARGV[3], 1)
-if not pending[1] or pending[1][2] ~= ARGV[2] then return 0 end
-redis.call('XCLAIM', KEYS[1], ARGV[1], ARGV[2], 0, ARGV[3], 'IDLE', ARGV[4], 'JUSTID')
-return 1
-"""
-
-# KEYS: work stream; ARGV: group, worker, entry id
-_RETIRE = """
-local pending = redis.call('XPENDING', KEYS[1], ARGV[1], ARGV[3], ARGV[3], 1)
-if not pending[1] or pending[1][2] ~= ARGV[2] then return 0 end
-redis.call('XACK', KEYS[1], ARGV[1], ARGV[3])
-redis.call('XDEL', KEYS[1], ARGV[3])
-return 1
-"""
 
 _PASSING = frozenset(
     {"READONLY", "MISCONF", "NOREPLICAS", "UNBLOCKED", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "LOADING", "BUSY"}
@@ -140,12 +73,12 @@ class RedisBus:
         self.address = url.rsplit("@", 1)[-1]
         self._client = self._connect(url, _TIMEOUT_S)
         self._blocking = self._connect(url, _BLOCKING_TIMEOUT_S)
-        self._publish = self._client.register_script(_PUBLISH)
-        self._beat = self._client.register_script(_BEAT)
-        self._raise = self._client.register_script(_RAISE)
-        self._take_over = self._client.register_script(_TAKE_OVER)
-        self._hand_over = self._client.register_script(_HAND_OVER)
-        self._retire = self._client.register_script(_RETIRE)
+        self._publish = self._client.register_script(scripts.PUBLISH)
+        self._beat = self._client.register_script(scripts.BEAT)
+        self._raise = self._client.register_script(scripts.RAISE)
+        self._take_over = self._client.register_script(scripts.TAKE_OVER)
+        self._hand_over = self._client.register_script(scripts.HAND_OVER)
+        self._retire = self._client.register_script(scripts.RETIRE)
         self._groups: set[Kind] = set()
 
     @staticmethod
