@@ -143,8 +143,14 @@ class MediaTask:
         self._watch.ended = True
 
     async def _apply_settings(self) -> None:
-        while self._pending:
-            await self._converter.change(self._pending.pop(0))
+        """Put what changed into force, once: after a takeover the session's whole history is pending."""
+        if not self._pending:
+            return
+        newest_first = self._pending[::-1]
+        self._pending.clear()
+        face = next((change.face for change in newest_first if change.face is not None), None)
+        voice = next((change.voice for change in newest_first if change.voice is not None), None)
+        await self._converter.change(SettingsChanged(face=face, voice=voice))
 
     async def _newest_ms(self, entries: Sequence[Entry]) -> int:
         """Return the stream time of the newest input; after a takeover that may be far beyond this batch."""
