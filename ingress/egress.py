@@ -128,11 +128,6 @@ class SessionFeed:
         """Stop fanning out to `listener`."""
         self._listeners.discard(listener)
 
-    @property
-    def listeners(self) -> int:
-        """How many connections listen."""
-        return len(self._listeners)
-
     # --- what the publisher of this process tells
 
     def remember(self, kind: MediaType, entry_id: EntryId, sent: Sent) -> None:

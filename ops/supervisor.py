@@ -9,12 +9,11 @@ import contextlib
 import os
 import secrets
 import signal
-import socket
 import subprocess
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Self
 
 import structlog
@@ -48,7 +47,7 @@ class Child:
     started_at: float = 0.0
     start_at: float = 0.0
     pause_s: float = 0.0
-    restarts: int = field(default=0)
+    restarts: int = 0
 
     def start(self, environ: Mapping[str, str]) -> None:
         """Start the process, in its own session: a Ctrl-C in the terminal reaches the supervisor alone."""
@@ -117,7 +116,6 @@ class System:
         self._settings = settings
         self._environ = dict(environ)
         self._installation = Installation(settings.data_dir)
-        self._listener: socket.socket | None = None
         self._servers = Servers(settings, self._installation)
         self._stack = contextlib.ExitStack()
         self.children: list[Child] = []
@@ -128,20 +126,19 @@ class System:
         """Lock the data directory, take the port, start servers and processes."""
         try:
             self._stack.enter_context(self._installation.locked())
-            self._listener = self._stack.enter_context(
-                contextlib.closing(listen(self._settings.host, self._settings.port))
-            )
+            listener = self._stack.enter_context(listen(self._settings.host, self._settings.port))
+            port = listener.getsockname()[1]
             host = "127.0.0.1" if self._settings.host in ("0.0.0.0", "::") else self._settings.host  # noqa: S104
-            self.http_url = f"http://{host}:{self._listener.getsockname()[1]}"
+            self.http_url = f"http://{host}:{port}"
             self._stack.callback(self._servers.stop)
             self.media_url, self.events_url = self._servers.start()
             self._environ |= {
                 "MIRAGE_REDIS_URL": self.media_url,
                 "MIRAGE_EVENTS_URL": self.events_url,
                 "MIRAGE_DATA_DIR": str(self._settings.data_dir),
-                "MIRAGE_PORT": str(self._listener.getsockname()[1]),
+                "MIRAGE_PORT": str(port),
             }
-            self.children = self._plan(self._listener.fileno())
+            self.children = self._plan(listener.fileno())
             self._stack.callback(self._stop_children)
             for child in self.children:
                 child.start(self._environ)

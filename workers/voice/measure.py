@@ -55,11 +55,6 @@ class SpeakerEncoder:
         return np.asarray(power[kept] @ self._mel.T * (_LEVEL**2 / max(mean_square, 1e-12)), np.float32)
 
 
-def speaker_embedding(pcm: Pcm) -> Embedding:
-    """Return the embedding of one recording; keep a `SpeakerEncoder` for many."""
-    return SpeakerEncoder()(pcm)
-
-
 def similarity(one: Embedding, other: Embedding) -> float:
     """Return the cosine of two embeddings: the same speaker .7 to .96, two speakers .3 to .69."""
     return float(one @ other / (np.linalg.norm(one) * np.linalg.norm(other)))

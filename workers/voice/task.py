@@ -97,10 +97,14 @@ class VoiceConverter:
         sound = fade_in(self._done.pcm) if resumed else self._done.pcm
         header = output_header(
             entry.header,
-            pts_us=entry.header.pts_us - stream.lookahead * 1_000_000 // SAMPLE_RATE,
+            pts_us=self._output_pts_us(entry),
             sent_us=self._lease.clock.now_ms() * 1000,
         )
         return Converted(header, sound.astype("<i2", copy=False).tobytes())
+
+    def _output_pts_us(self, entry: MediaEntry) -> int:
+        """Return the media time of the sound that goes out when `entry` comes in."""
+        return entry.header.pts_us - self._opened.lookahead * 1_000_000 // SAMPLE_RATE
 
     def processed(self, entry: MediaEntry, *, runtime_us: int, epoch: int) -> AudioProcessed:
         """Return the outcome of the chunk just converted; its pts is that of the sound that went out."""
@@ -108,7 +112,7 @@ class VoiceConverter:
             raise RuntimeError("processed before convert")
         return AudioProcessed(
             id=str(entry.id),
-            pts_us=entry.header.pts_us - self._opened.lookahead * 1_000_000 // SAMPLE_RATE,
+            pts_us=self._output_pts_us(entry),
             epoch=epoch,
             duration_us=pcm_duration_us(entry.data),
             runtime_us=runtime_us,

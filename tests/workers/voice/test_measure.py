@@ -7,7 +7,7 @@ import pytest
 
 from tests.workers.voice.speech import Held
 from workers.voice.engine import SAMPLE_RATE
-from workers.voice.measure import SpeakerEncoder, click_ratio, leaked_windows, similarity, speaker_embedding
+from workers.voice.measure import SpeakerEncoder, click_ratio, leaked_windows, similarity
 
 
 def test_the_encoder_tells_the_speakers_apart(voices: MappingProxyType[str, Held], encoder: SpeakerEncoder) -> None:
@@ -26,7 +26,7 @@ def test_an_embedding_does_not_depend_on_level(voices: MappingProxyType[str, Hel
 
 def test_too_little_sound_has_no_embedding() -> None:
     with pytest.raises(ValueError, match=r"needs 1\.6 s"):
-        speaker_embedding(np.zeros(SAMPLE_RATE, np.int16))
+        SpeakerEncoder()(np.zeros(SAMPLE_RATE, np.int16))
 
 
 @pytest.mark.parametrize("delay", [0, 512, 3333, 15_999])
