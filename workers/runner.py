@@ -56,6 +56,7 @@ class Runner:
         self._sessions, self._factory, self._clock, self._settings = sessions, factory, clock, settings
         self._held: dict[str, _Held] = {}
         self._no_take_over_before_us = 0
+        self._polled_us = 0
 
     @property
     def holding(self) -> list[str]:
@@ -65,6 +66,7 @@ class Runner:
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop` is set, then drain: finish what is in flight and hand every session over at once."""
         beating = asyncio.create_task(self._keep_beating(), name="beat")
+        self._polled_us = self._clock.monotonic_us()
         try:
             while not stop.is_set():
                 if beating.done():
@@ -81,12 +83,15 @@ class Runner:
             await asyncio.gather(beating, *(held.running for held in self._held.values()), return_exceptions=True)
 
     async def _claim_one(self) -> bool:
+        # From the last poll, not from this question: a process that slept between two polls may get this answer
+        # before its beat notices.
+        polled_us, self._polled_us = self._polled_us, self._clock.monotonic_us()
+        self._note_stall(polled_us)
         if len(self._held) >= self._settings.capacity:
             return False
-        asked_us = self._clock.monotonic_us()
         try:
             entry = await self._planes.events.claim(self._kind, self._worker)
-            self._note_stall(asked_us)
+            self._note_stall(self._polled_us)
             if entry is None and self._clock.monotonic_us() >= self._no_take_over_before_us:
                 entry = await self._planes.events.take_over(self._kind, self._worker, idle_ms=self._settings.lease_ms)
         except BusUnavailable as error:

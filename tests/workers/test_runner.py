@@ -177,31 +177,36 @@ async def _holds(runner: Runner, live: Live) -> bool:
 
 
 class SlowBeats:
-    """A bus whose answers to beats come late."""
+    """A bus that answers claims at once and beats late."""
 
     def __init__(self, bus: Bus) -> None:
         self._bus = bus
+        self.delay_s = 0.0
 
     def __getattr__(self, name: str) -> Any:
         """Return the bus's method."""
         return getattr(self._bus, name)
 
     async def beat(self, kind: Kind, worker: str, held: Sequence[EntryId]) -> set[EntryId]:
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(self.delay_s)
         return await self._bus.beat(kind, worker, held)
 
 
-async def test_after_a_suspension_a_claim_that_is_answered_before_a_beat_takes_nothing(planes: Planes) -> None:
+@pytest.mark.parametrize("delay_s", [0.1, 60])
+async def test_after_a_suspension_a_claim_that_is_answered_before_a_beat_takes_nothing(
+    planes: Planes, delay_s: float
+) -> None:
     """All of the machine slept, so every lease looks expired: whoever wakes first waits for the owners to beat."""
     store = SessionStore(planes)
     first, second = lives = [Live(Kind.VIDEO, planes, store) for _ in range(2)]
     await first.create()
     lease = await planes.events.claim(Kind.VIDEO, "owner")
     assert lease
-    slow = Planes(planes.media, cast("Bus", SlowBeats(planes.events)))
-    async with running(slow, "idle") as (idle, _):
+    beats = SlowBeats(planes.events)
+    async with running(Planes(planes.media, cast("Bus", beats)), "idle") as (idle, _):
         await second.create()
         await until(lambda: _holds(idle, second), within_s=5, what="second session claimed")
+        beats.delay_s = delay_s
         for _ in range(4):
             assert await planes.events.beat(Kind.VIDEO, "owner", [lease.id]) == {lease.id}
             await asyncio.sleep(0.1)
@@ -209,6 +214,7 @@ async def test_after_a_suspension_a_claim_that_is_answered_before_a_beat_takes_n
         await asyncio.sleep(0.4)
         assert await planes.events.beat(Kind.VIDEO, "owner", [lease.id]) == {lease.id}
         assert idle.holding == [second.sid]
+        beats.delay_s = 0.0
         # The owner does not come back: once the lease has run out again, its session is taken over.
         await until(lambda: _holds(idle, first), within_s=5, what="first session taken over")
     for live in lives:
