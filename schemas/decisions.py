@@ -1,7 +1,7 @@
 """Decisions: what policy orders. Each names the metric event that caused it and the rule that fired."""
 
 from schemas.ids import EntryId
-from schemas.message import Family, Message
+from schemas.message import Count, Family, Message
 
 PER_CAUSE = 64
 """Room for this many decisions per cause: decision ID = <cause ms>-<cause n x 64 + k>."""
@@ -21,7 +21,68 @@ class DropVideoUntil(Decision, frozen=True, kw_only=True):
     floor_us: int
 
 
-PolicyDecision = DropVideoUntil
+class SoftSkip(Decision, frozen=True, kw_only=True):
+    """Workers drop one frame of every `of` that they would have begun; 0: none any more."""
+
+    of: Count
+
+
+class SetChunk(Decision, frozen=True, kw_only=True):
+    """Ingress cuts sound into chunks of this length from the next one on."""
+
+    chunk_ms: Count
+
+
+class SetVideo(Decision, frozen=True, kw_only=True):
+    """The video rung in force; ingress stamps it on every frame and tells the client."""
+
+    rung: Count
+    quality: Count
+    fps: Count
+    size: Count
+
+
+class VoiceFailed(Decision, frozen=True, kw_only=True):
+    """The voice goes silent (or through, where the session allows that): conversion is too slow for real time."""
+
+    retry_ms: Count
+    """When it is tried again, after this decision."""
+
+
+class VoiceRestored(Decision, frozen=True, kw_only=True):
+    """The voice is converted again, on trial."""
+
+
+class LatencyTargetMissed(Decision, frozen=True, kw_only=True):
+    """A fact for operators: the publisher hears and sees itself later than the specification's 250 ms."""
+
+    e2e_us: Count
+    chunk_ms: Count
+
+
+class VideoOverloaded(Decision, frozen=True, kw_only=True):
+    """A fact for operators and autoscaling: over budget on the bottom rung."""
+
+    ratio_pm: Count
+
+
+class Abandon(Decision, frozen=True, kw_only=True):
+    """The session ends, for good."""
+
+    reason: str
+
+
+PolicyDecision = (
+    DropVideoUntil
+    | SoftSkip
+    | SetChunk
+    | SetVideo
+    | VoiceFailed
+    | VoiceRestored
+    | LatencyTargetMissed
+    | VideoOverloaded
+    | Abandon
+)
 
 policy_decisions: Family[PolicyDecision] = Family(PolicyDecision)
 

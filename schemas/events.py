@@ -82,34 +82,100 @@ class WorkerTook(Message, frozen=True, kw_only=True):
     epoch: Count
 
 
-class FrameRejected(Message, frozen=True, kw_only=True):
-    """Ingress refused an input; it never got an ID."""
+class Report(Message, frozen=True, kw_only=True):
+    """What one producer says beside outcomes. A report at or below the producer's last one does not count."""
 
     producer: str
+    """Who says so, unique among all processes and connections, ever."""
     seq: Count
+    """Rises by one with each report of this producer, whatever its type."""
+
+
+class FrameRejected(Report, frozen=True, kw_only=True):
+    """Ingress refused an input; it never got an ID."""
+
     media: str
     """`video` or `audio`."""
     reason: str
 
 
-class RateLimited(Message, frozen=True, kw_only=True):
+class FrameThinned(Report, frozen=True, kw_only=True):
+    """Ingress left out valid frames of a client that sends more than the frame rate in force; they never got an ID."""
+
+    frames: Count
+    """How many since this producer's last report of it, at most a second ago."""
+
+
+class RateLimited(Report, frozen=True, kw_only=True):
     """A client went over a rate limit."""
 
-    producer: str
-    seq: Count
     scope: str
 
 
-class Playback(Message, frozen=True, kw_only=True):
+class TokenExpired(Report, frozen=True, kw_only=True):
+    """The publisher's token ran out without a fresh one, and its connection was closed."""
+
+
+class Playback(Report, frozen=True, kw_only=True):
     """What the publisher's own player reports."""
 
-    producer: str
-    seq: Count
     audio_us: int
     video_us: int
     buffered_us: Count
     underruns: Count
     e2e_us: Count
+
+
+class Backlog(Report, frozen=True, kw_only=True):
+    """What waits, about once a second. Each producer says what it knows: workers their input, ingress its output."""
+
+    audio: int | None = None
+    """Chunks that wait for the voice worker."""
+    video: int | None = None
+    """Frames that wait for the video worker."""
+    outbound: int | None = None
+    """Messages that wait for the slowest client of the session at this ingress."""
+
+
+class Detections(Report, frozen=True, kw_only=True):
+    """How often the detector ran over the last frames, about every five seconds. Intervals are in frames."""
+
+    frames: Count
+    runs: Count
+    early: Count
+    """Runs that a low confidence brought forward."""
+    shortest: Count
+    """0 while the detector has not run twice."""
+    longest: Count
+
+
+class Acceptance(Report, frozen=True, kw_only=True):
+    """How many of the last converted chunks met the specification's bound, about every five seconds."""
+
+    chunks: Count
+    accepted: Count
+    """With runtime below 0.65 of their duration."""
+
+
+class Gpu(Report, frozen=True, kw_only=True):
+    """Memory of the worker's GPU in bytes; all None where the engine computes on the CPU."""
+
+    kind: str
+    """Kind of the worker: `video` or `voice`."""
+    allocated: int | None = None
+    reserved: int | None = None
+    largest_free: int | None = None
+    """Largest free block: far below `reserved - allocated`, memory is fragmented."""
+
+
+class ArchiveStatus(Report, frozen=True, kw_only=True):
+    """How the recording of the session stands, on every change."""
+
+    state: str
+    """`on`; `behind` (entries were trimmed before they were read); `degraded` (nothing is written); `complete`."""
+    missed: Count = 0
+    """Entries that are not in the archive, so far."""
+    detail: str = ""
 
 
 class ConsentRevoked(Message, frozen=True, kw_only=True):
@@ -132,8 +198,15 @@ MetricEvent = (
     | AudioSkipped
     | WorkerTook
     | FrameRejected
+    | FrameThinned
     | RateLimited
+    | TokenExpired
     | Playback
+    | Backlog
+    | Detections
+    | Acceptance
+    | Gpu
+    | ArchiveStatus
     | ConsentRevoked
     | SessionEnded
 )

@@ -12,6 +12,8 @@ from schemas.message import Count, Family, Message, encode
 SAMPLE_RATE = 16_000
 """Samples a second of all sound: PCM16, mono."""
 
+VOICE_ON, VOICE_SILENT, VOICE_THROUGH = "on", "silent", "through"
+
 HEADER, DATA, OUTCOME = b"h", b"d", b"o"
 """Field names: header, payload, and (on outputs) the outcome event, which a successor can report for a dead worker."""
 
@@ -30,6 +32,8 @@ class MediaHeader(Message, frozen=True, kw_only=True):
     """Longer side of the output frame in pixels; 0 keeps the input's size."""
     fps: Count = 20
     chunk_ms: Count = 192
+    voice: str = VOICE_ON
+    """What becomes of this chunk: `on`, converted; `silent` or `through` after the policy's `VoiceFailed`."""
     trace: str = ""
     enc: str = ""
     """Reserved for payload encryption; empty means plain."""

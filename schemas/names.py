@@ -14,6 +14,7 @@ class Kind(StrEnum):
     VIDEO = "video"  # media plane
     VOICE = "voice"  # media plane
     POLICY = "policy"  # events plane
+    RECORD = "record"  # events plane; only sessions that asked for it
 
 
 class SessionKeys:

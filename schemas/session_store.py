@@ -29,6 +29,10 @@ class SessionRecord(Message, frozen=True, kw_only=True):
     max_faces: Count = 1
     on_miss: str = "blur"
     bystanders: str = "blur"
+    on_voice_fail: str = "silence"
+    """`silence`, or `passthrough` where the owner's scope allows it."""
+    record: bool = False
+    """Whether media and events are archived."""
     chunk_ms: Count = 192
     created_ms: Count
     expires_ms: Count
@@ -74,7 +78,7 @@ class SessionStore:
         await self._events.append(keys.metrics, {EVENT: encode(started)})
         created = SessionCreated(owner=record.owner, face=record.face, voice=record.voice)
         await self._events.append(keys.control, {EVENT: encode(created)})
-        for kind in WORK:
+        for kind in (*WORK, Kind.RECORD) if record.record else WORK:
             await self._events.offer(kind, record.sid)
 
     async def load(self, sid: str) -> Session:
