@@ -1,6 +1,8 @@
 """Fixtures that every part's tests share: real embedded servers, and the buses on them."""
 
+import os
 from collections.abc import AsyncIterator, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,32 @@ from schemas.bus.redis import RedisBus
 # Machines are shared and noisy: a slow example is no failure. Performance is measured in benchmarks.
 settings.register_profile("mirage", deadline=None)
 settings.load_profile("mirage")
+
+
+_PEERS = ("torch", "insightface", "onnxscript")
+
+
+def _missing_peers() -> list[str]:
+    return [name for name in _PEERS if find_spec(name) is None]
+
+
+def pytest_report_header() -> str | None:
+    """Say which comparisons are left out."""
+    missing = _missing_peers()
+    return f"neural_peers: left out, no {', '.join(missing)} here" if missing else None
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what needs heavy packages that Mirage itself does not; REQUIRE_NEURAL_PEERS makes that an error."""
+    missing = _missing_peers()
+    if not missing:
+        return
+    if os.environ.get("REQUIRE_NEURAL_PEERS"):
+        raise pytest.UsageError(f"REQUIRE_NEURAL_PEERS is set, and {', '.join(missing)} is not installed")
+    out = [item for item in items if item.get_closest_marker("neural_peers")]
+    if out:
+        config.hook.pytest_deselected(items=out)
+        items[:] = [item for item in items if item not in out]
 
 
 @pytest.fixture(scope="session")
