@@ -1,7 +1,8 @@
 """One WebSocket of one session, from `ready` to `bye`.
 
-Five tasks: receiving never waits for the media plane, publishing drains what was received, sending drains the outbox,
-and two watches look at the token's time and at what other nodes did. The first thing that ends it decides how.
+One task each: receiving never waits for the media plane, publishing drains what was received, sending drains the
+outbox, and watches look at the token's time, at what other nodes did, and at a publisher's flow. The first thing that
+ends it decides how.
 """
 
 import asyncio
@@ -13,9 +14,10 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from ingress.egress import Output
 from ingress.inbound import Inbound
+from ingress.params import StreamParams
 from ingress.peer import GONE, INTERNAL, Peer
 from ingress.tokens import Scope
-from ingress.watch import await_return, end_of_session, watch_rights, watch_time
+from ingress.watch import await_return, end_of_session, watch_flow, watch_rights, watch_time
 from schemas.wire import PROTOCOL, Close, MediaType
 
 log = structlog.get_logger(__name__)
@@ -30,16 +32,23 @@ class Connection:
         """Prepare; nothing is sent before `run`."""
         self._websocket, self._peer = websocket, peer
         self._inbound = Inbound(peer)
+        self._told: StreamParams | None = None
 
     async def run(self) -> None:
         """Serve the client until either side ends it."""
         peer, hub, sid = self._peer, self._peer.services.hub, self._peer.record.sid
         await self._websocket.accept(subprotocol=PROTOCOL)
-        peer.tell({"type": "ready", "sid": sid, "params": peer.params.as_json(), "panic": peer.feed.panic})
+        state = peer.feed.in_force  # from here to `add` nothing waits: no decision is missed in between
+        peer.tell({"type": "ready", "sid": sid, "params": state.params.as_json(), "panic": peer.feed.panic})
+        if peer.publisher is not None:
+            peer.publisher.in_force = state
+        self._told = state.params
         peer.feed.add(self)
         if peer.publisher is not None:
             hub.publishes(sid, self)
-        loops = (self._receive(), self._send(), self._inbound.publish(), watch_time(peer), watch_rights(peer))
+        loops = [self._receive(), self._send(), self._inbound.publish(), watch_time(peer), watch_rights(peer)]
+        if peer.publisher is not None:
+            loops.append(watch_flow(peer, peer.publisher))
         tasks = [asyncio.create_task(loop) for loop in loops]
         ends: list[asyncio.Future[Any]] = [peer.ending, *tasks]
         try:
@@ -77,6 +86,19 @@ class Connection:
     def blank(self) -> None:
         """See `Listener.blank`."""
         self._peer.outbox.clear_media()
+
+    def in_force(self) -> None:
+        """See `Listener.in_force`."""
+        peer, state = self._peer, self._peer.feed.in_force
+        if peer.publisher is not None:
+            peer.publisher.in_force = state
+        if state.params != self._told:
+            self._told = state.params
+            peer.tell({"type": "params", **state.params.as_json()})
+
+    def waiting(self) -> int:
+        """See `Listener.waiting`."""
+        return len(self._peer.outbox)
 
     def over(self, reason: str) -> None:
         """See `Listener.over`."""

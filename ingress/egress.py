@@ -2,26 +2,32 @@
 
 Only what stands on the output streams is ever sent: there is no way from an input to a client here. While panic is on,
 and for every output of an input from before it went off, nothing is sent at all.
+
+The feed also follows the session's decisions, from the first one: what they put in force holds for every connection,
+also for one that comes after them or to another ingress.
 """
 
 import asyncio
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import structlog
 
 from ingress import background
-from ingress.status import StatusFold
+from ingress.in_force import ABANDONED, at_start, fold
+from ingress.status import StatusFold, as_archive_status
 from schemas.bus.base import Entry, Planes
 from schemas.clock import Clock
-from schemas.errors import BusUnavailable, CodecError
+from schemas.decisions import policy_decisions
+from schemas.errors import BusUnavailable, CodecError, InputRejected
 from schemas.events import EVENT, SessionEnded, metric_events
 from schemas.facts import PanicSet, control_facts
 from schemas.ids import EntryId
 from schemas.media import MediaEntry, unpack
 from schemas.names import SessionKeys
+from schemas.session_store import SessionRecord
 from schemas.wire import MediaMessage, MediaType, encode
 
 log = structlog.get_logger(__name__)
@@ -30,6 +36,7 @@ _BLOCK_MS = 1_000
 _BACKOFF_S = 0.25
 _MEDIA_BATCH = 32
 _EVENT_BATCH = 256
+_RECALL_BATCH = 1_000
 _REMEMBERED = 1_024
 """Inputs whose outputs may still come: more than 15 s of sound and pictures."""
 
@@ -71,17 +78,25 @@ class Listener(Protocol):
         """Forget outputs that have not been sent: panic."""
         ...
 
+    def in_force(self) -> None:
+        """Learn that the feed's `in_force` has changed."""
+        ...
+
     def over(self, reason: str) -> None:
         """Learn that the session has ended."""
+        ...
+
+    def waiting(self) -> int:
+        """Return how many messages wait for the client."""
         ...
 
 
 class SessionFeed:
     """What comes back from one session's workers. Runs while it has listeners."""
 
-    def __init__(self, sid: str, planes: Planes, clock: Clock, on_fatal: background.OnFatal) -> None:
+    def __init__(self, record: SessionRecord, planes: Planes, clock: Clock, on_fatal: background.OnFatal) -> None:
         """Prepare; nothing is read before `start`. Should reading ever fail, `on_fatal` is called."""
-        self._keys = SessionKeys(sid)
+        self._record, self._keys = record, SessionKeys(record.sid)
         self._planes, self._clock, self._on_fatal = planes, clock, on_fatal
         self._listeners: set[Listener] = set()
         self._tasks: list[asyncio.Task[None]] = []
@@ -92,25 +107,34 @@ class SessionFeed:
         self._holds = self._panics = 0
         self._panic_floor: dict[MediaType, EntryId] = {}
         self._looks_back = False
-        self.status = StatusFold()
+        self._status = StatusFold()
+        self.in_force = at_start(record)
         self.panic = False
         self.ended: str | None = None
 
     # --- life
 
     async def start(self) -> None:
-        """Begin at the outputs' ends, with the facts so far; raises `BusUnavailable`."""
+        """Begin at the outputs' ends, with the facts and decisions so far; raises `BusUnavailable`."""
         keys, media, events = self._keys, self._planes.media, self._planes.events
         self._media_cursors = {name: await media.last_id(name) for name in (keys.video_out, keys.audio_out)}
-        self._event_cursors = {keys.metrics: await events.last_id(keys.metrics)}
+        metrics_end = await events.last_id(keys.metrics)
+        self._event_cursors = {keys.metrics: metrics_end}
         facts = await events.entries(keys.control)
         for entry in facts:
             await self._fact(entry)
         self._event_cursors[keys.control] = facts[-1].id if facts else EntryId(0, 0)
+        decisions = await events.entries(keys.policy)
+        for entry in decisions:
+            self._decision(entry)
+        self._event_cursors[keys.policy] = decisions[-1].id if decisions else EntryId(0, 0)
         self._tasks = [
             background.start(self._follow(read), name=f"{what}:{keys.sid}", on_fatal=self._on_fatal)
             for what, read in (("outputs", self._read_media), ("events", self._read_events))
         ]
+        if self._record.record:
+            recalling = self._follow(lambda: self._recall_archive(metrics_end))
+            self._tasks.append(background.start(recalling, name=f"archive:{keys.sid}", on_fatal=self._on_fatal))
 
     async def stop(self) -> None:
         """Stop reading."""
@@ -127,6 +151,14 @@ class SessionFeed:
     def remove(self, listener: Listener) -> None:
         """Stop fanning out to `listener`."""
         self._listeners.discard(listener)
+
+    def status(self) -> dict[str, Any]:
+        """Return the publisher's `status` message."""
+        return {**self._status.report(now_us=self._clock.monotonic_us()), **self.in_force.as_status()}
+
+    def waiting(self) -> int:
+        """Return how many messages wait for the slowest client here."""
+        return max((listener.waiting() for listener in self._listeners), default=0)
 
     # --- what the publisher of this process tells
 
@@ -219,12 +251,41 @@ class SessionFeed:
         for entry in found.get(keys.control, ()):
             await self._fact(entry)
             self._event_cursors[keys.control] = entry.id
+        for entry in found.get(keys.policy, ()):
+            self._decision(entry)
+            self._event_cursors[keys.policy] = entry.id
         for entry in found.get(keys.metrics, ()):
             self._event_cursors[keys.metrics] = entry.id
             try:
-                self.status.fold(metric_events.decode(entry.fields[EVENT]), now_us=now_us)
+                self._status.fold(metric_events.decode(entry.fields[EVENT]), now_us=now_us)
             except (CodecError, KeyError) as error:
                 log.warning("unreadable event", sid=keys.sid, id=str(entry.id), error=str(error))
+
+    async def _recall_archive(self, before: EntryId) -> None:
+        """Find how the recording stood when the feed began: it is said on changes only, maybe hours ago."""
+        events, stream = self._planes.events, self._keys.metrics
+        while True:
+            batch = await events.entries(stream, until=before, count=_RECALL_BATCH, newest_first=True)
+            found = next(filter(None, (as_archive_status(entry.fields.get(EVENT, b"")) for entry in batch)), None)
+            if found is not None:
+                self._status.recall(found)
+            if found is not None or len(batch) < _RECALL_BATCH:
+                await asyncio.Event().wait()  # there is nothing more to look for
+            before = batch[-1].id  # once more: that entry says nothing of it
+
+    def _decision(self, entry: Entry) -> None:
+        try:
+            decision = policy_decisions.decode(entry.fields[EVENT])
+            after = fold(self.in_force, decision, self._record)
+        except (InputRejected, KeyError) as error:
+            log.warning("decision not obeyed", sid=self._keys.sid, id=str(entry.id), error=str(error))
+            return
+        before, self.in_force = self.in_force, after
+        if after != before:
+            for listener in list(self._listeners):
+                listener.in_force()
+        if after.abandoned:
+            self._end(ABANDONED)
 
     async def _fact(self, entry: Entry) -> None:
         try:
@@ -236,7 +297,11 @@ class SessionFeed:
             # An "off" that the publisher here has meanwhile taken back must not open a gap.
             if fact.on or not self._held:
                 await self._set_panic(on=fact.on)
-        elif isinstance(fact, SessionEnded) and self.ended is None:
-            self.ended = fact.reason
+        elif isinstance(fact, SessionEnded):
+            self._end(fact.reason)
+
+    def _end(self, reason: str) -> None:
+        if self.ended is None:
+            self.ended = reason
             for listener in list(self._listeners):
-                listener.over(fact.reason)
+                listener.over(reason)

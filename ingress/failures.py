@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from ingress.in_force import ABANDONED
 from schemas.errors import (
     BusUnavailable,
     CodecError,
@@ -42,7 +43,15 @@ _STATUS: dict[type[MirageError], int] = {
     Misconfigured: 500,
     MirageError: 500,
 }
-_STATUS_BY_CODE = {"too_large": 413, "too_slow": 408, "not_available": 501}
+_STATUS_BY_CODE = {"too_large": 413, "too_slow": 408}
+
+
+def session_ended(sid: str, reason: str) -> NotFound:
+    """Return the refusal of a session that is over; `abandoned` is a code of its own, as it is on a close."""
+    error = NotFound(f"session {sid} has ended: {reason}")
+    if reason == ABANDONED:
+        error.code = ABANDONED
+    return error
 
 
 def status_of(error: MirageError) -> int:

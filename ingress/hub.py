@@ -11,6 +11,7 @@ from ingress.egress import SessionFeed
 from schemas.bus.base import Planes
 from schemas.clock import Clock
 from schemas.errors import Throttled
+from schemas.session_store import SessionRecord
 
 
 class Replaceable(Protocol):
@@ -39,14 +40,15 @@ class Hub:
         self._places: dict[str, _Place] = {}
 
     @asynccontextmanager
-    async def feed(self, sid: str) -> AsyncIterator[SessionFeed]:
+    async def feed(self, record: SessionRecord) -> AsyncIterator[SessionFeed]:
         """Lend the session's feed: the first user starts it, the last one stops it.
 
         Raises `Throttled` when too many use it already, `BusUnavailable` when it cannot start.
         """
+        sid = record.sid
         place = self._places.get(sid)
         if place is None:
-            place = self._places[sid] = _Place(SessionFeed(sid, self._planes, self._clock, self._on_fatal))
+            place = self._places[sid] = _Place(SessionFeed(record, self._planes, self._clock, self._on_fatal))
         if place.users >= self._max:
             raise Throttled(f"session {sid} has {self._max} connections already", retry_after_ms=5_000)
         place.users += 1

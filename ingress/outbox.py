@@ -39,6 +39,10 @@ class Outbox:
         self._video = message
         self._news.set()
 
+    def __len__(self) -> int:
+        """Return how many messages wait."""
+        return len(self._control) + len(self._audio) + (self._video is not None)
+
     def clear_media(self) -> None:
         """Forget waiting sound and pictures: panic."""
         self._audio.clear()

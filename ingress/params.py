@@ -1,4 +1,4 @@
-"""The parameters in force for a session's media: what ingress stamps into every header."""
+"""The parameters in force for a session's media: what ingress stamps into every header and tells its clients."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -15,6 +15,8 @@ class StreamParams:
     fps: int = VIDEO_LADDER[0].fps
     size: int = VIDEO_LADDER[0].size
     rung: int = 0
+    reason: str = ""
+    """The rule behind the last change; empty before the first."""
 
     def as_json(self) -> dict[str, Any]:
         """Return the wire form of `params`."""

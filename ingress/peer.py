@@ -7,12 +7,11 @@ from typing import Any
 
 from ingress.egress import SessionFeed
 from ingress.outbox import Outbox
-from ingress.params import StreamParams
 from ingress.publisher import Publisher
 from ingress.services import Services
 from ingress.tokens import Claims
 from schemas.errors import MirageError
-from schemas.events import FrameRejected, Playback, RateLimited
+from schemas.events import Backlog, FrameRejected, FrameThinned, Playback, RateLimited, TokenExpired
 from schemas.names import SessionKeys
 from schemas.session_store import SessionRecord
 
@@ -29,13 +28,12 @@ class Peer:
         *,
         record: SessionRecord,
         claims: Claims,
-        params: StreamParams,
         feed: SessionFeed,
         publisher: Publisher | None,
         services: Services,
     ) -> None:
         """Take what the upgrade has found out. Needs a running event loop."""
-        self.record, self.claims, self.params = record, claims, params
+        self.record, self.claims = record, claims
         self.feed, self.publisher, self.services = feed, publisher, services
         self.keys = SessionKeys(record.sid)
         self.outbox = Outbox(services.settings.outbox_audio)
@@ -63,7 +61,7 @@ class Peer:
         self._events += 1
         return self._events - 1
 
-    def note(self, event: FrameRejected | RateLimited | Playback) -> None:
+    def note(self, event: FrameRejected | FrameThinned | RateLimited | TokenExpired | Playback | Backlog) -> None:
         """Queue a metric event."""
         if self.feed.ended is None:
             self.services.metrics.put(self.keys.metrics, event)

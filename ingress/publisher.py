@@ -4,10 +4,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ingress.egress import Sent, SessionFeed
+from ingress.in_force import InForce
 from ingress.jpeg_guard import check_jpeg
-from ingress.params import StreamParams
 from ingress.pcm import Chunk, Reframer, check_pcm
 from ingress.settings import IngressSettings
+from ingress.thinning import Thinner
 from ingress.timeline import Timeline
 from schemas.bus.base import Bus, Fence
 from schemas.clock import Clock
@@ -43,7 +44,7 @@ class _Track:
 class Publisher:
     """Writes one connection's media, as long as that connection is the session's newest publisher.
 
-    `params` may be replaced at any time; the next frame or chunk carries the new ones.
+    `in_force` may be replaced at any time: the next frame or chunk is cut, thinned and stamped as it says.
     """
 
     def __init__(
@@ -55,36 +56,45 @@ class Publisher:
         timeline: Timeline,
         ids: dict[MediaType, IdSource],
         feed: SessionFeed,
-        params: StreamParams,
+        in_force: InForce,
         settings: IngressSettings,
         clock: Clock,
     ) -> None:
         """See `open_publisher`."""
-        self.params = params
+        self.in_force = in_force
         self.timeline = timeline
+        self.thinned = 0
+        """Frames that were left out, ever: the client sends more than the frame rate in force."""
         self._keys, self._media, self._fence = keys, media, fence
         self._feed, self._settings, self._clock = feed, settings, clock
-        self._reframer = Reframer(params.chunk_ms)
+        self._reframer = Reframer(in_force.params.chunk_ms)
+        self._thinner = Thinner()
         self._audio_offset_us = 0
         self._tracks = {kind: _Track(kind, _stream(keys, kind), source) for kind, source in ids.items()}
 
     async def write(self, message: MediaMessage) -> None:
-        """Publish a checked message: a frame, or the chunks that it fills.
+        """Publish a checked message: a frame, unless it is thinned, or the chunks that it fills.
 
         Raises `InputRejected` for a time that makes no sense, `Fenced` when another connection took over,
         `BusUnavailable` when the media plane does not answer: what was at hand is lost then.
         """
+        state = self.in_force  # one for the whole message: a chunk's stamp is the length that it was cut to
         if message.type is MediaType.VIDEO:
             mapped = self.timeline.map(message.type, message.pts_us)
+            if mapped.stepped:
+                self._thinner.restart()
+            if not self._thinner.admit(mapped.pts_us, state.params.fps):
+                self.thinned += 1
+                return
             sent = Sent(message.seq, mapped.offset_us, self)
-            await self._publish(self._tracks[message.type], mapped.pts_us, message.data, sent)
+            await self._publish(self._tracks[message.type], mapped.pts_us, message.data, sent, state)
             return
         mapped = self.timeline.map(message.type, message.pts_us, pcm_duration_us(message.data))
-        self._reframer.chunk_ms = self.params.chunk_ms
+        self._reframer.chunk_ms = state.params.chunk_ms
         if mapped.stepped:
-            await self._chunks(self._reframer.break_run())
+            await self._chunks(self._reframer.break_run(), state)
             self._audio_offset_us = mapped.offset_us
-        await self._chunks(self._reframer.push(mapped.pts_us, message.seq, message.data))
+        await self._chunks(self._reframer.push(mapped.pts_us, message.seq, message.data), state)
 
     def drop_sound(self) -> None:
         """Forget the sound that does not fill a chunk yet."""
@@ -94,39 +104,45 @@ class Publisher:
         """Return whether this connection still is the newest publisher, as far as the server remembers."""
         return await self._media.epoch(self._fence.key, self._fence.kind) <= self._fence.epoch
 
-    async def _chunks(self, chunks: list[Chunk]) -> None:
+    async def _chunks(self, chunks: list[Chunk], state: InForce) -> None:
         for chunk in chunks:
             sent = Sent(chunk.seq, self._audio_offset_us, self)
-            await self._publish(self._tracks[MediaType.AUDIO], chunk.pts_us, chunk.data, sent)
+            await self._publish(self._tracks[MediaType.AUDIO], chunk.pts_us, chunk.data, sent, state)
 
-    async def _publish(self, track: _Track, pts_us: int, data: bytes, sent: Sent) -> None:
+    async def _publish(self, track: _Track, pts_us: int, data: bytes, sent: Sent, state: InForce) -> None:
+        header = _header(state, pts_us=pts_us, sent_us=self._clock.now_ms() * 1000)
         try:
-            await self._add(track, pts_us, data, sent)
+            await self._add(track, header, data, sent)
         except Conflict:
             # Another ingress with a faster clock wrote here before us: go on after its last ID.
             track.ids = IdSource(await self._media.last_id(track.stream), self._clock.now_ms)
-            await self._add(track, pts_us, data, sent)
+            await self._add(track, header, data, sent)
         except Fenced:
             if not await self.current():
                 raise
             # The media plane keeps nothing across a restart: no epoch means that it forgot ours, not that it ended.
             self._fence = await _newest(self._media, self._keys)
-            await self._add(track, pts_us, data, sent)
+            await self._add(track, header, data, sent)
 
-    async def _add(self, track: _Track, pts_us: int, data: bytes, sent: Sent) -> None:
+    async def _add(self, track: _Track, header: MediaHeader, data: bytes, sent: Sent) -> None:
         entry_id = track.ids.take()
-        header = MediaHeader(
-            pts_us=pts_us,
-            sent_us=self._clock.now_ms() * 1000,
-            rung=self.params.rung,
-            quality=self.params.quality,
-            size=self.params.size,
-            fps=self.params.fps,
-            chunk_ms=self.params.chunk_ms,
-        )
         self._feed.remember(track.kind, entry_id, sent)
         keep_ms = self._settings.media_retention_s * 1000
         await self._media.publish(track.stream, entry_id, pack(header, data), fence=self._fence, keep_ms=keep_ms)
+
+
+def _header(state: InForce, *, pts_us: int, sent_us: int) -> MediaHeader:
+    params = state.params
+    return MediaHeader(
+        pts_us=pts_us,
+        sent_us=sent_us,
+        rung=params.rung,
+        quality=params.quality,
+        size=params.size,
+        fps=params.fps,
+        chunk_ms=params.chunk_ms,
+        voice=state.voice,
+    )
 
 
 async def open_publisher(
@@ -134,7 +150,6 @@ async def open_publisher(
     keys: SessionKeys,
     media: Bus,
     feed: SessionFeed,
-    params: StreamParams,
     settings: IngressSettings,
     clock: Clock,
 ) -> Publisher:
@@ -152,7 +167,7 @@ async def open_publisher(
         timeline=Timeline(start_us),
         ids=ids,
         feed=feed,
-        params=params,
+        in_force=feed.in_force,
         settings=settings,
         clock=clock,
     )

@@ -8,7 +8,8 @@ import structlog
 from fastapi import APIRouter, Depends, Request
 from pydantic import BaseModel, ConfigDict, Field
 
-from ingress.params import StreamParams
+from ingress.failures import session_ended
+from ingress.in_force import at_start
 from ingress.services import Services
 from ingress.tokens import Claims, Role, Scope, granted
 from schemas.consent import require_consent
@@ -32,6 +33,7 @@ class SessionWish(BaseModel):
     max_faces: int | None = Field(default=None, ge=1)
     on_miss: Literal["blur", "freeze", "blank", "passthrough"] = "blur"
     bystanders: Literal["blur", "show"] = "blur"
+    on_voice_fail: Literal["silence", "passthrough"] = "silence"
     record: bool = False
     chunk_ms: int | None = None
 
@@ -69,7 +71,8 @@ def _add_collection(router: APIRouter, services: Services) -> None:
             "sid": record.sid,
             "token": authority.issue_connect(caller, Role.PUBLISH, record.sid),
             "url": stream_url(request, record.sid),
-            "params": StreamParams(chunk_ms=record.chunk_ms).as_json(),
+            "params": at_start(record).params.as_json(),
+            "record": record.record,
         }
 
     @router.get("")
@@ -100,7 +103,7 @@ def _add_member(router: APIRouter, services: Services) -> None:
     async def connect(request: Request, sid: str, wish: ConnectWish, caller: Caller) -> dict[str, Any]:
         reason = (await owned(sid, caller)).over(await services.planes.events.now_ms())
         if reason is not None:
-            raise NotFound(f"session {sid} has ended: {reason}")
+            raise session_ended(sid, reason)
         return {"token": authority.issue_connect(caller, wish.role, sid), "url": stream_url(request, sid)}
 
     @router.delete("/{sid}")
@@ -138,11 +141,13 @@ def as_json(session: Session, now_ms: int) -> dict[str, Any]:
         "max_faces": record.max_faces,
         "on_miss": record.on_miss,
         "bystanders": record.bystanders,
+        "on_voice_fail": record.on_voice_fail,
+        "record": record.record,
         "created_ms": record.created_ms,
         "deadline_ms": session.deadline_ms,
         "state": "live" if ended is None else "ended",
         "reason": ended,
-        "params": StreamParams(chunk_ms=record.chunk_ms).as_json(),
+        "params": at_start(record).params.as_json(),
     }
 
 
@@ -153,22 +158,20 @@ async def plan(services: Services, wish: SessionWish, caller: Claims) -> Session
     consent is missing.
     """
     settings = services.settings
-    if wish.record:
-        raise InputRejected("this build does not record sessions; leave `record` out", code="not_available")
     chunk_ms = settings.chunk_ms if wish.chunk_ms is None else wish.chunk_ms
     if chunk_ms not in CHUNK_LADDER_MS:
         raise InputRejected(f"chunk_ms is {chunk_ms}; expected one of {list(CHUNK_LADDER_MS)}", code="invalid")
     max_faces = settings.default_max_faces if wish.max_faces is None else wish.max_faces
     if max_faces > settings.max_faces:
         raise InputRejected(f"max_faces is {max_faces}; at most {settings.max_faces} are swapped", code="invalid")
-    if wish.on_miss == "passthrough" or wish.bystanders == "show":
+    if wish.on_miss == "passthrough" or wish.bystanders == "show" or wish.on_voice_fail == "passthrough":
         caller.need(Scope.PASSTHROUGH)
     now_ms = await services.planes.events.now_ms()
     expires_ms = _NEVER_MS
     for kind, identity_id in (("face", wish.face), ("voice", wish.voice)):
         if identity_id:
             identity = await services.identities.load(identity_id)
-            require_consent(identity, kind=kind, wearer=caller.sub, now_ms=now_ms)
+            require_consent(identity, kind=kind, wearer=caller.sub, now_ms=now_ms, recorded=wish.record)
             expires_ms = min(expires_ms, identity.consent.expires_ms)
     return SessionRecord(
         sid=secrets.token_hex(16),
@@ -178,7 +181,10 @@ async def plan(services: Services, wish: SessionWish, caller: Claims) -> Session
         max_faces=max_faces,
         on_miss=wish.on_miss,
         bystanders=wish.bystanders,
+        on_voice_fail=wish.on_voice_fail,
+        record=wish.record,
         chunk_ms=chunk_ms,
         created_ms=now_ms,
         expires_ms=expires_ms,
+        config=settings.policy,
     )

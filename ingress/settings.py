@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from schemas.errors import Misconfigured
-from schemas.policy_config import CHUNK_LADDER_MS
+from schemas.policy_config import CHUNK_LADDER_MS, PolicyConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +62,8 @@ class IngressSettings:
     event_ttl_s: int = 3600
 
     chunk_ms: int = 192
+    policy: PolicyConfig = field(default_factory=PolicyConfig)
+    """Thresholds that new sessions are created with."""
 
     login_ttl_s: int = 12 * 3600
     max_login_ttl_s: int = 24 * 3600
@@ -73,6 +75,8 @@ class IngressSettings:
 
     tick_s: float = 1.0
     """How often a connection checks its rights and reports its status."""
+    report_s: float = 1.0
+    """How often a publishing connection reports backlog and thinned frames as metric events."""
     outbox_audio: int = 32
     """Sound messages that may wait for a slow reader; older ones are dropped. Of pictures only the newest waits."""
     rates: RateLimits = field(default_factory=RateLimits)

@@ -20,7 +20,7 @@ async def change_settings(services: Services, record: SessionRecord, wish: Setti
     for kind, identity_id in (("face", wish.face), ("voice", wish.voice)):
         if identity_id:
             identity = await services.identities.load(identity_id)
-            require_consent(identity, kind=kind, wearer=record.owner, now_ms=now_ms)
+            require_consent(identity, kind=kind, wearer=record.owner, now_ms=now_ms, recorded=record.record)
             ends_ms.append(identity.consent.expires_ms)
     if ends_ms:
         await services.sessions.limit(record.sid, expires_ms=min(ends_ms))

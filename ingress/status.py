@@ -4,14 +4,35 @@ from collections import deque
 from statistics import median
 from typing import Any
 
-from schemas.events import AudioProcessed, AudioSkipped, MetricEvent, VideoDropped, VideoProcessed
+from schemas.errors import CodecError
+from schemas.events import (
+    ArchiveStatus,
+    AudioProcessed,
+    AudioSkipped,
+    MetricEvent,
+    VideoDropped,
+    VideoProcessed,
+    metric_events,
+)
 
 _WINDOW = 40
 """Medians are over this many last outcomes of a kind."""
 _FPS_WINDOW_MS = 3_000
 _MAX_SHOWN = 512
+_ARCHIVE_TAG = b"archive_status"
 _QUIET_US = 1_000_000
 """Without sound or picture for this long, nothing is late."""
+
+
+def as_archive_status(data: bytes) -> ArchiveStatus | None:
+    """Return the event in `data` if it is of that type. Cheap on others: they are not decoded."""
+    if _ARCHIVE_TAG not in data:
+        return None
+    try:
+        event = metric_events.decode(data)
+    except CodecError:
+        return None
+    return event if isinstance(event, ArchiveStatus) else None
 
 
 class StatusFold:
@@ -25,7 +46,8 @@ class StatusFold:
         self._video_us: int | None = None
         self._gap_us: deque[int] = deque(maxlen=4)
         self._audio_at = self._video_at = 0
-        self._voice: str | None = None
+        self._sound: str | None = None
+        self._archive: ArchiveStatus | None = None
         self._dropped = 0
 
     def fold(self, event: MetricEvent, *, now_us: int) -> None:
@@ -40,23 +62,31 @@ class StatusFold:
             case AudioProcessed():
                 self._runs["audio"].append({**event.stages_us, "total": event.runtime_us})
                 self._audio_end_us, self._audio_at = event.pts_us + event.duration_us, now_us
-                self._voice = event.outcome
+                self._sound = event.outcome
             case VideoDropped() | AudioSkipped():
                 self._dropped += 1
+            case ArchiveStatus():
+                self._archive = event
             case _:
                 pass
+
+    def recall(self, event: ArchiveStatus) -> None:
+        """Take an event of before the fold began, unless a newer one has come since."""
+        self._archive = self._archive or event
 
     def report(self, *, now_us: int) -> dict[str, Any]:
         """Return the `status` message at monotonic time `now_us`."""
         while self._shown_at and now_us - self._shown_at[0] > _FPS_WINDOW_MS * 1000:
             self._shown_at.popleft()
+        archive = self._archive
         return {
             "type": "status",
             "late_ms": self._late_ms(now_us),
             "fps": self._fps(now_us),
             "dropped": self._dropped,
             "stage_ms": {kind: _medians(runs) for kind, runs in self._runs.items() if runs},
-            "voice": self._voice,
+            "sound": self._sound,
+            "archive": None if archive is None else {"state": archive.state, "missed": archive.missed},
         }
 
     def _fps(self, now_us: int) -> float:

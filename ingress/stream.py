@@ -10,8 +10,7 @@ from starlette.websockets import WebSocket
 
 from ingress.auth import check_origin, from_upgrade
 from ingress.connection import Connection
-from ingress.failures import ScopeMissing, body_of, headers_of, status_of
-from ingress.params import StreamParams
+from ingress.failures import ScopeMissing, body_of, headers_of, session_ended, status_of
 from ingress.peer import Peer
 from ingress.publisher import open_publisher
 from ingress.services import Services
@@ -51,20 +50,20 @@ async def _admit(websocket: WebSocket, sid: str, services: Services, stack: Asyn
     Raises a `MirageError` before anything is changed, except by a media plane that goes away in between.
     """
     claims, session = await _check(websocket, sid, services)
-    feed = await stack.enter_async_context(services.hub.feed(sid))
+    feed = await stack.enter_async_context(services.hub.feed(session.record))
+    if feed.ended is not None:
+        raise session_ended(sid, feed.ended)  # its decisions or facts say so, the record does not yet
     await services.authority.spend(claims)
-    params = StreamParams(chunk_ms=session.record.chunk_ms)
     publisher = None
     if claims.scopes & PUBLISHING:
         publisher = await open_publisher(
             keys=SessionKeys(sid),
             media=services.planes.media,
             feed=feed,
-            params=params,
             settings=services.settings,
             clock=services.clock,
         )
-    peer = Peer(record=session.record, claims=claims, params=params, feed=feed, publisher=publisher, services=services)
+    peer = Peer(record=session.record, claims=claims, feed=feed, publisher=publisher, services=services)
     return Connection(websocket, peer)
 
 
@@ -79,5 +78,5 @@ async def _check(websocket: WebSocket, sid: str, services: Services) -> tuple[Cl
     session = await services.sessions.load(sid)
     reason = session.over(await services.planes.events.now_ms())
     if reason is not None:
-        raise NotFound(f"session {sid} has ended: {reason}")
+        raise session_ended(sid, reason)
     return claims, session

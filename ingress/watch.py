@@ -5,8 +5,11 @@ import asyncio
 import structlog
 
 from ingress.failures import body_of
+from ingress.in_force import ABANDONED
 from ingress.peer import Peer
+from ingress.publisher import Publisher
 from schemas.errors import BusUnavailable, NotFound, Refused, Throttled
+from schemas.events import Backlog, FrameThinned, TokenExpired
 from schemas.wire import Close
 
 log = structlog.get_logger(__name__)
@@ -14,7 +17,7 @@ log = structlog.get_logger(__name__)
 
 def end_of_session(peer: Peer, reason: str) -> None:
     """End the connection because its session has."""
-    peer.finish(Close.ABANDONED if reason.startswith("abandon") else Close.NORMAL, reason)
+    peer.finish(Close.ABANDONED if reason == ABANDONED else Close.NORMAL, reason)
 
 
 async def watch_time(peer: Peer) -> None:
@@ -25,12 +28,15 @@ async def watch_time(peer: Peer) -> None:
         await asyncio.sleep(settings.tick_s)
         left_s = peer.claims.until - services.authority.now_s
         if left_s <= 0:
+            if peer.publisher is not None:
+                peer.note(TokenExpired(producer=peer.producer, seq=peer.next_seq()))
             peer.finish(Close.TOKEN, "the token has expired")
-        elif left_s <= settings.expiry_warning_s and warned != peer.claims.until:
+            return
+        if left_s <= settings.expiry_warning_s and warned != peer.claims.until:
             warned = peer.claims.until
             peer.tell({"type": "expiring", "in_s": left_s})
         if peer.publisher is not None:
-            peer.tell(peer.feed.status.report(now_us=services.clock.monotonic_us()))
+            peer.tell(peer.feed.status())
         _tell_losses(peer)
 
 
@@ -42,6 +48,25 @@ def _tell_losses(peer: Peer) -> None:
     cause = fault or Throttled("the media plane is slow", retry_after_ms=1_000)
     body = body_of(cause)
     peer.tell({"type": "error", **body, "detail": f"{body['detail']}; {lost} messages were lost"})
+
+
+async def watch_flow(peer: Peer, publisher: Publisher) -> None:
+    """Report what waits for the session's clients here and what was thinned, every `report_s` and when it is over."""
+    told = 0
+    try:
+        while True:
+            await asyncio.sleep(peer.services.settings.report_s)
+            peer.note(Backlog(producer=peer.producer, seq=peer.next_seq(), outbound=peer.feed.waiting()))
+            told = _note_thinned(peer, publisher, told)
+    finally:
+        _note_thinned(peer, publisher, told)
+
+
+def _note_thinned(peer: Peer, publisher: Publisher, told: int) -> int:
+    if publisher.thinned > told:
+        event = FrameThinned(producer=peer.producer, seq=peer.next_seq(), frames=publisher.thinned - told)
+        peer.note(event)
+    return publisher.thinned
 
 
 async def watch_rights(peer: Peer) -> None:

@@ -78,13 +78,20 @@ class ReceivedMedia:
 
 
 class SessionConnection:
-    """One WebSocket of a session. Iterate it for what the server sends; one task may send while another receives."""
+    """One WebSocket of a session. Iterate it for what the server sends; one task may send while another receives.
+
+    Whoever has a camera should follow `params`: it alone can leave frames out before they are encoded. What is sent
+    above the rate in force is thinned by the server, and never comes back.
+    """
 
     def __init__(self, socket: ClientConnection, ready: Notice) -> None:
         """Use an open socket, whose `ready` message was read."""
         self._socket = socket
         self._seq = 0
         self.ready = ready
+        self.params: dict[str, Any] = dict(ready["params"])
+        """In force as far as this connection was iterated: `chunk_ms`, `fps`, `size`, `quality`, `rung`, and the rule
+        that changed them last as `reason`."""
 
     async def send_video(self, pts_us: int, jpeg: bytes) -> int:
         """Send a frame; returns its number. Raises the error that closed the connection."""
@@ -113,7 +120,10 @@ class SessionConnection:
         """Yield what comes, until the session ends or `close` was called; raises when it ended for another reason."""
         try:
             while True:
-                yield _read(await self._socket.recv())
+                message = _read(await self._socket.recv())
+                if isinstance(message, dict) and message.get("type") == "params":
+                    self.params = {name: value for name, value in message.items() if name != "type"}
+                yield message
         except ConnectionClosed as error:
             if error.rcvd is None or error.rcvd.code != 1000:
                 raise _ended(error) from None
@@ -153,7 +163,10 @@ class MirageClient:
         return str((await self._send("POST", "/v1/identities", body, content_type))["id"])
 
     async def create_session(self, **wishes: Any) -> str:
-        """Create a session (`face`, `voice`, `max_faces`, `on_miss`, `bystanders`, `chunk_ms`); returns its ID."""
+        """Create a session and return its ID.
+
+        Wishes: `face`, `voice`, `max_faces`, `on_miss`, `bystanders`, `on_voice_fail`, `record`, `chunk_ms`.
+        """
         return str((await self._call("POST", "/v1/sessions", wishes))["sid"])
 
     async def end_session(self, sid: str) -> None:
@@ -178,7 +191,7 @@ class MirageClient:
             raise _ended(error) from None
         except (InvalidHandshake, OSError, TimeoutError) as error:
             raise Unreachable(f"cannot connect to {ticket['url']}: {error}") from None
-        if not isinstance(ready, dict) or ready.get("type") != "ready":
+        if not isinstance(ready, dict) or ready.get("type") != "ready" or not isinstance(ready.get("params"), dict):
             await socket.close()
             raise CodecError("the server did not begin with `ready`")
         return SessionConnection(socket, ready)

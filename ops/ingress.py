@@ -16,6 +16,7 @@ from ingress.tokens import KeyRing
 from ops.enrolment import ProcessEnroller
 from ops.installation import Installation
 from ops.listening import listen
+from ops.policy_file import load_policy
 from ops.settings import MOST_FACES, Settings
 from ops.transport_guards import GuardedHttp, GuardedWebSocket
 from ops.wiring import open_planes
@@ -56,6 +57,7 @@ def ingress_settings(settings: Settings, port: int) -> IngressSettings:
         media_retention_s=settings.media_retention_s,
         event_ttl_s=settings.event_ttl_s,
         chunk_ms=settings.chunk_ms,
+        policy=load_policy(settings.policy),
         default_max_faces=settings.max_faces,
         max_faces=MOST_FACES,
     )

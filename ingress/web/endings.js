@@ -14,10 +14,7 @@ const ENDINGS = {
     "This session went on somewhere else",
     "Another tab or program publishes to it now. Press Start for a new session here.",
   ],
-  4410: [
-    "The service gave the session up",
-    "Too much of what was sent could not be used. Check camera and microphone, then press Start.",
-  ],
+  4410: ["The service gave the session up", "Press Start for a new one."],
   4429: ["Too much was sent in a short time", "Wait a moment, then press Start again."],
 };
 
@@ -27,6 +24,10 @@ const REASONS = {
     "The person whose face or voice this is has withdrawn it. Pick another one.",
   ],
   consent_expired: ["Consent has expired", "Enrol the face or voice again, or pick another one."],
+  abandoned: [
+    "The service gave the session up",
+    "Too much of what was sent could not be used. Check camera and microphone, then press Start.",
+  ],
   idle: ["The session ended because nothing was sent", "Press Start for a new one."],
 };
 

@@ -171,7 +171,7 @@ export class Live {
     } catch (error) {
       const final = error instanceof ApiError && [401, 403, 404, 410].includes(error.status);
       if (final && error.status !== 404) this.#end({ error });
-      else this.#closed({ code: final ? 4404 : 1006 });
+      else this.#closed({ code: final ? 4404 : 1006, reason: error.code });
     }
   }
 

@@ -33,8 +33,14 @@ export function chosenIdentities() {
   return { face: list("face").value, voice: list("voice").value };
 }
 
-/** Devices stay as they are during a session; faces and voices may change. */
+/** Whether the session that starts is to be recorded. */
+export function recordingWanted() {
+  return list("record").checked;
+}
+
+/** Devices, and whether it is recorded, stay as they are during a session; faces and voices may change. */
 export function lockDevices(locked) {
+  list("record").disabled = locked;
   for (const [id] of DEVICES) list(id).disabled = locked;
 }
 

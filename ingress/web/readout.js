@@ -1,8 +1,14 @@
-// The figures on the page: numbers with units, the stages of the delay, and why the service stepped down.
+// The figures on the page: numbers with units, the stages of the delay, and what is reduced and why.
+
+import { delayLine, recordingLabel, recordingLine, videoLine, voiceLine } from "./condition.js";
 
 const field = (name) => document.getElementById(`f-${name}`);
 
+const NEWS_MS = 10_000; // good news stays this long
+
 let params = {};
+let voice = "on";
+let recorded = false;
 let dropsTold = 0; // the service's count of drops, ever, in its last `status`
 let dropsNew = 0; // of these, since the `status` before
 
@@ -21,30 +27,62 @@ export function showStats(stats) {
   put("dropped", stats.skipped + stats.late + stats.undecoded + dropsNew, 0, "/s");
 }
 
-export function showStatus({ dropped, voice, stage_ms: stages }) {
+export function showStatus(status) {
+  const { dropped, sound, stage_ms: stages, archive } = status;
   dropsNew = Math.max(0, dropped - dropsTold);
   dropsTold = dropped;
   put("service", dropped, 0);
-  field("voice").textContent = voice ?? "–";
+  field("voice").textContent = sound ?? "–";
+  say("delay", delayLine(status));
+  if (status.voice !== voice) {
+    say("voice", voiceLine(status.voice, voice), status.voice === "on");
+    voice = status.voice;
+  }
+  showRecording(archive);
   for (const kind of ["video", "audio"]) showStages(kind, stages?.[kind] ?? {});
 }
 
 export function showParams(given) {
-  params = { ...params, ...given };
-  const { size, fps, quality, rung, reason } = params;
-  field("format").textContent = size ? `${size} px · ${fps}/s · q${quality}` : "–";
-  const line = document.getElementById("rung");
-  line.hidden = !(rung > 0);
-  line.textContent = rung > 0 ? `Step ${rung} down to keep up: ${reason || "the service is busy"}` : "";
+  const before = params.rung ?? 0;
+  params = given;
+  const { size, fps, quality, rung, chunk_ms: chunk } = params;
+  field("format").textContent = `${size ? `${size} px` : "full size"} · ${fps}/s · q${quality}`;
+  put("chunk", chunk, 0, "ms");
+  if (rung !== before) say("video", videoLine(params, before), rung === 0);
+}
+
+/** Notes whether the session that begins is `wanted` to be recorded. */
+export function expectRecording(wanted) {
+  recorded = wanted;
+  showRecording(null);
+}
+
+function showRecording(archive) {
+  const pill = document.getElementById("recording");
+  const label = recordingLabel(recorded, archive);
+  if (pill.textContent !== label) pill.textContent = label;
+  pill.hidden = label === "";
+  pill.dataset.state = recordingLine(archive) ? "warn" : "live";
+  say("recording", recordingLine(archive));
+}
+
+// Puts a sentence where a screen reader hears of it, once; good news goes away by itself.
+function say(about, text, isNews = false) {
+  const line = document.querySelector(`#condition [data-about="${about}"]`);
+  if (line.textContent === text) return;
+  line.textContent = text;
+  if (isNews) setTimeout(() => line.textContent === text && (line.textContent = ""), NEWS_MS);
 }
 
 /** Empties every figure: nothing is live. */
 export function clearReadout() {
   params = {};
+  voice = "on";
   dropsTold = dropsNew = 0;
+  expectRecording(false);
+  for (const about of ["video", "voice", "delay"]) say(about, "");
   for (const value of document.querySelectorAll(".figures dd")) value.textContent = "–";
   for (const kind of ["video", "audio"]) showStages(kind, {});
-  document.getElementById("rung").hidden = true;
 }
 
 function put(name, value, digits, unit = "") {

@@ -7,7 +7,7 @@ import { setUpEnrolment } from "./enrol.js";
 import { Live } from "./live.js";
 import { notify, withdraw, withdrawAll } from "./notices.js";
 import * as pickers from "./pickers.js";
-import { clearReadout, showParams, showStats, showStatus } from "./readout.js";
+import { clearReadout, expectRecording, showParams, showStats, showStatus } from "./readout.js";
 import { showStudio, signIn, signOut } from "./sign-in.js";
 
 const $ = (id) => document.getElementById(id);
@@ -63,7 +63,8 @@ function start() {
     level: (value) => ($("level").value = value),
     hang: () => notify("device", { ...explainDevice(named("Hang")), kind: "warn" }),
   });
-  const wishes = pickers.chosenIdentities();
+  const wishes = { ...pickers.chosenIdentities(), record: pickers.recordingWanted() };
+  expectRecording(wishes.record);
   live.start({ ...pickers.chosenDevices(), wishes, preview: $("own"), canvas: freshCanvas() });
 }
 

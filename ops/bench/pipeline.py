@@ -12,6 +12,7 @@ Batches of the three alternate, so that a machine whose speed drifts shifts them
 import asyncio
 import contextlib
 import dataclasses
+import itertools
 import os
 import secrets
 import subprocess
@@ -104,6 +105,7 @@ async def _measure_on(
     system: System, environ: dict[str, str], frames: int, batches: int, progress: Callable[[int], None]
 ) -> PipelineFigures:
     figures, data = PipelineFigures(), jpeg_of(FRAME_BYTES)
+    media_times_us = itertools.count(0, 50_000)  # faster than the frame rate in force, ingress would leave frames out
     path = system.media_url.removeprefix("unix://")
     environ |= {
         "MIRAGE_REDIS_URL": system.media_url,
@@ -121,7 +123,7 @@ async def _measure_on(
                 for _ in range(8):  # warm-up: claims, connections, first pages
                     bare.time_once(data)
                     await hops.time_once(data)
-                    await _time_websocket(connection, data)
+                    await _time_websocket(connection, data, media_times_us)
                 for _ in range(batches):
                     for _ in range(frames // batches):
                         figures.floor.append(bare.time_once(data))
@@ -130,7 +132,7 @@ async def _measure_on(
                         figures.two_hop.append(await hops.time_once(data))
                         await asyncio.sleep(PACE_S)
                     for _ in range(frames // batches):
-                        figures.websocket.append(await _time_websocket(connection, data))
+                        figures.websocket.append(await _time_websocket(connection, data, media_times_us))
                         await asyncio.sleep(PACE_S)
                     progress(3 * (frames // batches))
     finally:
@@ -182,9 +184,9 @@ async def _websocket(system: System, planes: Planes) -> AsyncIterator[SessionCon
         yield connection
 
 
-async def _time_websocket(connection: SessionConnection, data: bytes) -> float:
-    """Return seconds from sending a frame to receiving its output."""
-    pts_us = time.monotonic_ns() // 1000
+async def _time_websocket(connection: SessionConnection, data: bytes, media_times_us: Iterator[int]) -> float:
+    """Return seconds from sending a frame to receiving its output; in media time, frames are 50 ms apart."""
+    pts_us = next(media_times_us)
     started = time.perf_counter()
     await connection.send_video(pts_us, data)
     async for message in connection:

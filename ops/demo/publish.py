@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from ingress.thinning import Thinner
 from ops.client import Kind, MirageClient, ReceivedMedia, SessionConnection
 from ops.demo.footage import FPS, FRAME_US, Clip
 from schemas.errors import MirageError
@@ -121,7 +122,7 @@ async def perform(
 async def _send(
     publisher: SessionConnection, recording: Recording, script: Script, progress: Callable[[float], None]
 ) -> None:
-    piece_samples = PIECE_US * SAMPLE_RATE // 1_000_000
+    piece_samples, camera = PIECE_US * SAMPLE_RATE // 1_000_000, Thinner()
     recording.started_us = monotonic_us()
     for due in schedule(script.seconds):
         wait_us = recording.started_us + due.at_us - monotonic_us()
@@ -129,6 +130,8 @@ async def _send(
             await asyncio.sleep(wait_us / 1e6)
         at_us = monotonic_us()
         if due.kind == "video":
+            if not camera.admit(due.pts_us, publisher.params["fps"]):
+                continue
             seq = await publisher.send_video(due.pts_us, script.clip.jpegs[script.clip.index(due.number)])
             progress(due.at_us / 1e6)
         else:

@@ -3,6 +3,7 @@
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -113,11 +114,11 @@ def running_system(tmp_path_factory: pytest.TempPathFactory, network: WeakNetwor
         yield system
 
 
-@pytest.fixture
-def open_studio(running_system: RunningSystem, browser: Browser) -> Iterator[OpenStudio]:
-    """Open signed-in studio pages, each as a user of its own; all are closed after the test.
+@contextmanager
+def studio_pages(url: str, login_url: Callable[[], str], browser: Browser) -> Iterator[OpenStudio]:
+    """Open signed-in studio pages of the service at `url`, each as a user of its own; all are closed at the end.
 
-    A script error, or something that the page's own security policy forbids, fails the test.
+    A script error, or something that the page's own security policy forbids, is a failure.
     """
     pages: list[Page] = []
     faults: list[str] = []
@@ -126,20 +127,29 @@ def open_studio(running_system: RunningSystem, browser: Browser) -> Iterator[Ope
         if "Content Security Policy" in message.text or "Uncaught" in message.text:
             faults.append(message.text)
 
-    def opened(*, within: Browser = browser, origin: str = running_system.url, script: str = "") -> Studio:
+    def opened(*, within: Browser = browser, origin: str = url, script: str = "") -> Studio:
         page = within.new_page(viewport={"width": 1280, "height": 1000})
         pages.append(page)
         page.on("pageerror", lambda error: faults.append(str(error)))
         page.on("console", note)
         page.add_init_script(LISTEN_IN + script)
-        page.goto(running_system.login_url().replace(running_system.url, origin))
+        page.goto(login_url().replace(url, origin))
         expect(page.locator("#studio")).to_be_visible()
         return Studio(page)
 
-    yield opened
-    for page in pages:
-        page.close()
+    try:
+        yield opened
+    finally:
+        for page in pages:
+            page.close()
     assert faults == []
+
+
+@pytest.fixture
+def open_studio(running_system: RunningSystem, browser: Browser) -> Iterator[OpenStudio]:
+    """Open studio pages of the running system; see `studio_pages`."""
+    with studio_pages(running_system.url, running_system.login_url, browser) as opened:
+        yield opened
 
 
 @pytest.fixture(scope="package")

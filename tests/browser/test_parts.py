@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page
 
+from ingress.thinning import Thinner
 from schemas import wire
 from tests.browser.system import RunningSystem
 
@@ -233,6 +234,73 @@ def test_the_camera_is_thinned_evenly_to_the_rate_in_force(page: Page, camera: i
         [camera, wanted],
     )
     assert sent == pytest.approx(min(camera, wanted), rel=0.04)
+
+
+@pytest.mark.parametrize("camera", [20, 24, 30, 60])
+def test_what_the_page_sends_the_service_has_nothing_to_thin_of(page: Page, camera: int) -> None:
+    """A camera that jitters by up to 12 ms, at 20, 18 and 15 fps, and back: every frame that the page lets through."""
+    sent = page.evaluate(
+        """async (camera) => {
+          const { Pacer } = await import("/static/pacing.js");
+          const pacer = new Pacer(), sent = [];
+          for (let n = 0; n < camera * 50; n++) {
+            pacer.fps = [20, 18, 15, 18, 20][Math.floor(n / (camera * 10))];
+            const at = (n * 1000) / camera + ((n * 7919) % 13);
+            if (pacer.admit(at)) sent.push([Math.round(at * 1000), pacer.fps]);
+          }
+          return sent;
+        }""",
+        camera,
+    )
+    assert len(sent) == pytest.approx(10 * (20 + 18 + 15 + 18 + 20), abs=6)
+    thinner = Thinner()
+    assert all(thinner.admit(pts_us, fps) for pts_us, fps in sent)
+
+
+def test_what_is_reduced_is_said_in_words(page: Page) -> None:
+    """A rule that this page does not know yet is a busy service, never its name; what is well is not mentioned."""
+    said = page.evaluate(
+        """async () => {
+          const { videoLine, voiceLine, delayLine, recordingLabel, recordingLine } =
+            await import("/static/condition.js");
+          const low = { rung: 6, fps: 15, size: 384, quality: 55 };
+          const known = ["video.slow", "video.drops", "video.late", "video.up", "some.rule", "audio.grow", undefined];
+          return {
+            video: known.map((reason) => videoLine({ ...low, reason })),
+            well: [videoLine({ rung: 0 }), voiceLine("on"), recordingLabel(false, null), recordingLine(null),
+              delayLine({ soft_skip: 0, latency_missed_ms: null, overloaded_pm: null })],
+            back: [videoLine({ rung: 0 }, 1), voiceLine("on", "silent")],
+            through: voiceLine("through"),
+            overloaded: delayLine({ soft_skip: 0, latency_missed_ms: null, overloaded_pm: 1200 }),
+            unknown: recordingLabel(true, { state: "elsewhere", missed: 0 }),
+          };
+        }"""
+    )
+    assert "the worker is over budget" in said["video"][0]
+    assert "pictures were dropped" in said["video"][1]
+    assert "fell behind the sound" in said["video"][2]
+    assert "getting better again: 15 fps, 384 px" in said["video"][3]
+    assert all(line.startswith("Video reduced to 15 fps, 384 px, JPEG quality 55: ") for line in said["video"][:3])
+    assert set(said["video"][4:]) == {
+        "Video reduced to 15 fps, 384 px, JPEG quality 55: the service is busy. It recovers by itself."
+    }
+    assert said["well"] == [""] * 5
+    assert said["back"] == ["Video is back at full quality.", "The voice is converted again."]
+    assert "unconverted" in said["through"]
+    assert "over budget" in said["overloaded"]
+    assert said["unknown"] == "elsewhere"
+
+
+def test_a_session_that_the_service_gave_up_is_not_tried_again(page: Page) -> None:
+    """Whether the connection is closed with it, or the way back is refused with it."""
+    ends = page.evaluate(
+        """async () => {
+          const { explainEnd } = await import("/static/endings.js");
+          return [explainEnd(4410, "abandoned"), explainEnd(4404, "abandoned"), explainEnd(4410), explainEnd(1006)];
+        }"""
+    )
+    assert [end["resume"] for end in ends] == [False, False, False, True]
+    assert {end["title"] for end in ends[:3]} == {"The service gave the session up"}
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import secrets
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import cv2
@@ -21,6 +21,7 @@ from websockets.typing import Origin, Subprotocol
 from ingress.app import create_app
 from ingress.settings import IngressSettings
 from ingress.tokens import EVERYTHING, KeyRing
+from ops.listening import listen
 from schemas.bus.base import Planes
 from schemas.clock import Clock, SystemClock
 from schemas.identity_store import Enrolment
@@ -217,8 +218,11 @@ class Service:
 async def serve(
     planes: Planes, settings: IngressSettings, *, clock: Clock | None = None, keys: KeyRing | None = None, **more: Any
 ) -> AsyncIterator[Service]:
-    """Run an ingress on a free port."""
+    """Run an ingress on a free port; pages of its own origin may connect, beside those of `settings`."""
     clock, keys, failed = clock or SystemClock(), keys or KeyRing(SECRET), asyncio.Event()
+    listener = listen("127.0.0.1", 0)
+    port = listener.getsockname()[1]
+    settings = replace(settings, allowed_origins=settings.allowed_origins | {f"http://127.0.0.1:{port}"})
     app: FastAPI = create_app(
         planes=planes,
         enroller=FakeEnroller(),
@@ -230,8 +234,6 @@ async def serve(
     )
     config = uvicorn.Config(
         app,
-        host="127.0.0.1",
-        port=0,
         log_level="warning",
         ws="websockets-sansio",
         ws_max_size=TRANSPORT_LIMIT,
@@ -239,11 +241,10 @@ async def serve(
         timeout_graceful_shutdown=1,
     )
     server = uvicorn.Server(config)
-    running = asyncio.create_task(server.serve())
+    running = asyncio.create_task(server.serve(sockets=[listener]))
     while not server.started:
         assert not running.done(), "the server did not start"
         await asyncio.sleep(0.005)
-    port = server.servers[0].sockets[0].getsockname()[1]
     service = Service(planes, settings, keys, clock, port)
     try:
         yield service

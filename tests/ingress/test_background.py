@@ -12,6 +12,7 @@ from ingress.tokens import KeyRing
 from schemas.bus.base import Entry, Planes
 from schemas.bus.memory import MemoryBus
 from schemas.clock import SystemClock
+from schemas.session_store import SessionRecord
 from tests.ingress.client import SECRET, FakeEnroller
 
 
@@ -43,7 +44,8 @@ async def test_a_sweeper_that_fails_ends_the_process() -> None:
 
 async def test_a_feed_that_fails_ends_the_process() -> None:
     fatal = asyncio.Event()
-    feed = SessionFeed("0" * 32, Planes(Broken(), MemoryBus()), SystemClock(), fatal.set)
+    record = SessionRecord(sid="0" * 32, owner="", created_ms=0, expires_ms=0)
+    feed = SessionFeed(record, Planes(Broken(), MemoryBus()), SystemClock(), fatal.set)
     await feed.start()
     async with asyncio.timeout(5):
         await fatal.wait()

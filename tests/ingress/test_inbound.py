@@ -17,6 +17,7 @@ from schemas.clock import SystemClock
 from schemas.ids import EntryId
 from schemas.media import MediaHeader, pack
 from schemas.names import SessionKeys
+from schemas.session_store import SessionRecord
 from schemas.wire import MediaMessage, MediaType, encode
 from tests.waiting import until
 
@@ -54,6 +55,12 @@ class _Screen:
     def blank(self) -> None:
         self.shown.clear()
 
+    def in_force(self) -> None:
+        raise AssertionError("there are no decisions")
+
+    def waiting(self) -> int:
+        return 0
+
     def over(self, reason: str) -> None:
         raise AssertionError(reason)
 
@@ -61,7 +68,9 @@ class _Screen:
 async def test_an_input_that_was_still_being_written_when_panic_ended_is_not_shown() -> None:
     bus, screen = MemoryBus(), _Screen()
     keys = SessionKeys("0" * 32)
-    feed = SessionFeed(keys.sid, Planes(bus, bus), SystemClock(), pytest.fail)
+    feed = SessionFeed(
+        SessionRecord(sid=keys.sid, owner="", created_ms=0, expires_ms=0), Planes(bus, bus), SystemClock(), pytest.fail
+    )
     await feed.start()
     feed.add(screen)
     await feed.hold_panic()

@@ -37,6 +37,24 @@ def test_steady_sound_comes_out_whole_and_in_time(lengths: list[int], chunk_ms: 
 
 
 @given(
+    st.lists(st.tuples(st.integers(1, 8000), st.sampled_from(CHUNK_LADDER_MS)), max_size=40),
+    st.integers(-(10**9), 10**12),
+)
+def test_sound_stays_whole_and_in_time_however_often_the_length_changes(
+    pushes: list[tuple[int, int]], start_us: int
+) -> None:
+    reframer, chunks, at, expected = Reframer(192), list[Chunk](), 0, list[int]()
+    for seq, (length, chunk_ms) in enumerate(pushes):
+        reframer.chunk_ms = chunk_ms
+        chunks += reframer.push(start_us + us(at), seq, samples(at, length))
+        at += length
+        expected += [chunk_ms * 16] * ((at - sum(expected)) // (chunk_ms * 16))
+    assert [len(chunk.data) // 2 for chunk in chunks] == expected
+    assert b"".join(chunk.data for chunk in chunks) == samples(0, sum(expected))
+    assert [chunk.pts_us for chunk in chunks] == [start_us + us(sum(expected[:i])) for i in range(len(expected))]
+
+
+@given(
     st.lists(st.tuples(st.integers(1, 4000), st.integers(-2_000_000, 3_000_000)), min_size=1, max_size=30),
     st.sampled_from(CHUNK_LADDER_MS),
 )

@@ -12,7 +12,11 @@ from ingress.settings import IngressSettings
 from schemas import names
 from schemas.bus.base import Planes
 from schemas.bus.redis import RedisBus
+from schemas.events import EVENT, SessionStarted, metric_events
 from schemas.identity_store import IdentityStore
+from schemas.names import SessionKeys
+from schemas.policy_config import PolicyConfig
+from schemas.session_store import SessionStore
 from tests.ingress.client import CONSENT, Service, jpeg, new_code, serve
 from tests.waiting import until
 
@@ -133,7 +137,8 @@ async def test_identities_are_seen_by_owner_and_grantee_and_revoked_by_the_owner
     ("wish", "status", "code"),
     [
         ({"face": "none"}, 404, "not_found"),
-        ({"record": True}, 501, "not_available"),
+        ({"record": 1}, 422, "invalid"),
+        ({"on_voice_fail": "hope"}, 422, "invalid"),
         ({"chunk_ms": 100}, 422, "invalid"),
         ({"max_faces": 0}, 422, "invalid"),
         ({"max_faces": 9}, 422, "invalid"),
@@ -150,13 +155,48 @@ async def test_wishes_out_of_range_are_refused(service: Service, wish: Any, stat
     assert "input" not in answer.json()
 
 
-@pytest.mark.parametrize("wish", [{"on_miss": "passthrough"}, {"bystanders": "show"}])
-async def test_showing_a_raw_face_needs_its_scope(service: Service, wish: dict[str, str]) -> None:
+@pytest.mark.parametrize("wish", [{"on_miss": "passthrough"}, {"bystanders": "show"}, {"on_voice_fail": "passthrough"}])
+async def test_showing_a_raw_face_or_voice_needs_its_scope(service: Service, wish: dict[str, str]) -> None:
     scopes = {"publish:video", "publish:audio", "subscribe", "control", "identity", "ops", "replay"}
     answer = await service.http.post("/v1/sessions", json=wish, headers=service.login(scopes=scopes))
     assert (answer.status_code, answer.json()["code"]) == (403, "scope")
     allowed = service.login(scopes=scopes | {"passthrough"})
     assert (await service.http.post("/v1/sessions", json=wish, headers=allowed)).status_code == 201
+
+
+async def test_a_recorded_session_says_so_and_asks_for_its_recorder(service: Service) -> None:
+    """No further scope is needed: the owner records what is theirs."""
+    for wish, record in (({"record": True}, True), ({}, False)):
+        made = (await service.http.post("/v1/sessions", json=wish, headers=service.login())).json()
+        assert made["record"] is record
+        told = (await service.http.get(f"/v1/sessions/{made['sid']}", headers=service.login())).json()
+        assert (told["record"], told["on_voice_fail"]) == (record, "silence")
+        stored = (await SessionStore(service.planes).load(made["sid"])).record
+        assert (stored.record, stored.config) == (record, PolicyConfig())
+
+
+async def test_a_recorded_session_wears_only_who_allowed_recording(service: Service) -> None:
+    """At its start, and when it changes to somebody else."""
+    private = await service.identity()
+    refused = await service.http.post("/v1/sessions", json={"face": private, "record": True}, headers=service.login())
+    assert (refused.status_code, refused.json()["code"]) == (403, "refused")
+    assert "record" in refused.json()["detail"]
+    allowed = await service.identity(scope=["face", "voice", "live", "record"])
+    socket = await service.open(*(await service.session(face=allowed, record=True)))
+    await socket.say(type="settings", face=private)
+    await socket.until(socket.errors, what="refusal")
+    assert socket.errors() == ["refused"]
+
+
+async def test_sessions_start_with_the_thresholds_that_ingress_was_given(service: Service) -> None:
+    """They are the session's first event, so that a replay needs nothing else."""
+    config = PolicyConfig(chunk_grow_chunks=7)
+    async with serve(service.planes, IngressSettings(policy=config)) as other:
+        sid, _ = await other.session()
+    entries = await service.planes.events.entries(SessionKeys(sid).metrics, count=1)
+    started = metric_events.decode(entries[0].fields[EVENT])
+    assert isinstance(started, SessionStarted)
+    assert started.config == config
 
 
 async def test_consent_is_checked_for_kind_and_wearer(service: Service) -> None:

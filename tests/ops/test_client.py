@@ -22,7 +22,11 @@ from ops.shipped_media import media_file
 from ops.supervisor import System, login_code
 from schemas import wire
 from schemas.bus.redis import RedisBus
+from schemas.decisions import SetChunk, SetVideo
 from schemas.errors import CodecError, Fenced, InputRejected, MirageError, NotFound, Refused, Throttled
+from schemas.events import EVENT
+from schemas.message import encode
+from schemas.names import SessionKeys
 
 PORTRAIT = media_file("portrait.png")
 
@@ -100,6 +104,29 @@ async def test_frames_and_sound_go_through_and_come_back(client: MirageClient, j
     assert got["video"][0].pts_us == 5_000_000 + got["video"][0].seq * 50_000
     assert {len(chunk.data) % 1024 for chunk in got["audio"]} == {0}
     await client.end_session(sid)
+
+
+async def test_the_parameters_in_force_are_followed(client: MirageClient, system: System) -> None:
+    """From `ready` on, through each change; so does a connection that comes later."""
+    events = RedisBus(system.events_url)
+    sid = await client.create_session(chunk_ms=128, record=False)
+    orders = (
+        SetChunk(cause="1-0", rule="audio.grow", chunk_ms=192),
+        SetVideo(cause="1-0", rule="video.slow", rung=5, quality=55, fps=15, size=512),
+    )
+    expected = {"chunk_ms": 192, "quality": 55, "fps": 15, "size": 512, "rung": 5, "reason": "video.slow"}
+    async with await client.connect(sid) as publisher:
+        assert (publisher.params["chunk_ms"], publisher.params["fps"]) == (128, 20)
+        for order in orders:
+            await events.append(SessionKeys(sid).policy, {EVENT: encode(order)})
+        async with asyncio.timeout(10):
+            async for _ in publisher:
+                if publisher.params == expected:
+                    break
+    async with await client.connect(sid) as later:
+        assert later.params == expected
+    await client.end_session(sid)
+    await events.close()
 
 
 async def test_a_session_that_ends_ends_the_iteration(client: MirageClient) -> None:
