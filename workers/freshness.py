@@ -5,6 +5,7 @@
 | below the floor | dropped, `late` | dropped, `late` |
 | older than the deadline | dropped, `stale` | dropped, `stale` |
 | more than fit into one frame interval at the measured cost | oldest dropped, `superseded` | kept |
+| the last of every `of` that would be begun, while policy orders a soft skip | dropped, `soft_skip` | the same |
 
 Age is measured in stream time plus a monotonic wait, never between two wall clocks: the newest input's ID minus this
 one's, plus the time waited here.
@@ -74,6 +75,23 @@ def select(
         work = work[max(0, surplus) :]
         drops.sort(key=lambda drop: drop.entry.id)
     return work, drops
+
+
+class SoftSkipping:
+    """Counts the frames that would be begun, and leaves out the last of every `of`."""
+
+    def __init__(self) -> None:
+        """Begin to count with the first order."""
+        self._of = self._count = 0
+
+    def leaves_out(self, of: int) -> bool:
+        """Return whether the frame that would be begun now is left out; `of` is the order in force, 0 is none."""
+        if of != self._of:
+            self._of, self._count = of, 0
+        if of == 0:
+            return False
+        self._count = (self._count + 1) % of
+        return self._count == 0
 
 
 def burst_size(runtime_us: int, interval_us: int) -> int:

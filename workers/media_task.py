@@ -2,7 +2,7 @@
 
 One outcome per input ID: an output, or a drop event that names the reason. Drops are reported before the frame that
 superseded them, an output's own outcome after its publication, so at any moment everything up to the checkpoint is
-settled and everything after it is not.
+settled and everything after it is not. Reports (`workers.reports`) ride behind outcomes, in the same round trip.
 """
 
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from typing import Protocol
 
 import structlog
 
-from schemas.bus.base import Entry, Fields
+from schemas.bus.base import Entry
 from schemas.errors import CodecError, InputRejected
 from schemas.events import EVENT, DropReason, Outcome
 from schemas.facts import SettingsChanged
@@ -20,8 +20,9 @@ from schemas.media import MediaEntry, MediaHeader, pack, unpack
 from schemas.message import encode
 from schemas.names import Kind
 from schemas.task import Lease, Source
-from workers.freshness import Drop, Limits, burst_size, select
+from workers.freshness import Drop, Limits, SoftSkipping, burst_size, select
 from workers.outcomes import last_reported, unreported
+from workers.reports import Reports, beyond
 from workers.session_watch import SessionWatch
 
 log = structlog.get_logger(__name__)
@@ -77,11 +78,16 @@ class Converter(Protocol):
 class MediaTask:
     """Implements `SessionTask` for one medium of one session."""
 
-    def __init__(self, lease: Lease, converter: Converter, *, limits: Limits, retention_ms: int) -> None:
-        """Prepare; no I/O."""
+    def __init__(
+        self, lease: Lease, converter: Converter, *, limits: Limits, retention_ms: int, engine: object = None
+    ) -> None:
+        """Prepare; no I/O. `engine` is asked for its memory, if it offers `MemoryFigures`."""
         self._lease, self._converter, self._limits, self._retention_ms = lease, converter, limits, retention_ms
         self._pending: list[SettingsChanged] = []
         self._watch = SessionWatch(lease, on_settings=self._pending.append)
+        self._soft_skipping = SoftSkipping()
+        self._reports = Reports(lease, engine)
+        self._waiting = 0
         self._runtime_us = 0
         self._free_since_us = 0
         self._log = log.bind(kind=lease.kind.value, sid=lease.keys.sid, worker=lease.worker, epoch=lease.epoch)
@@ -100,8 +106,9 @@ class MediaTask:
         await self._apply_settings()  # before priming: a change of voice opens a new stream
         reported = await last_reported(planes, keys.metrics, self._lease.kind)
         repair = await unreported(planes, output, after=reported, epoch=self._lease.epoch)
+        opened = [{EVENT: encode(report)} for report in self._reports.opened()]
+        await planes.events.append_all(keys.metrics, [*repair, *opened])
         if repair:
-            await planes.events.append_all(keys.metrics, repair)
             self._log.info("reported for a predecessor", outcomes=len(repair))
         checkpoint = max(reported, await planes.media.last_id(output))
         await self._converter.prime(checkpoint)
@@ -112,17 +119,22 @@ class MediaTask:
         """Settle every entry: convert and publish the fresh ones, report the rest."""
         arrived_us = self._lease.clock.monotonic_us()
         newest_ms = await self._newest_ms(entries)
+        unread = beyond([entry.id for entry in entries], newest_ms)
         waiting = [self._unpack(entry) for entry in entries]
         while waiting:
             self._watch.check()
             work, drops = self._choose(waiting, newest_ms, arrived_us)
             if work:  # no report runs ahead of an older input: the next owner would take that one for settled, too
                 drops = [drop for drop in drops if drop.entry.id < work[0].id]
-            await self._report(drops)
-            if work:
-                await self._settle(work[0], arrived_us)
+                if self._lease.kind is Kind.VIDEO and self._soft_skipping.leaves_out(self._watch.soft_skip_of):
+                    drops.append(Drop(work[0], DropReason.SOFT_SKIP))
+                    work = []
             # What the next round sees as floor, age and end is what is in force by then.
             waiting = waiting[len(drops) + len(work[:1]) :]
+            self._waiting = len(waiting) + unread
+            await self._report([self._dropped(drop) for drop in drops])
+            if work:
+                await self._settle(work[0], arrived_us)
 
     def _choose(
         self, waiting: Sequence[MediaEntry], newest_ms: int, arrived_us: int
@@ -184,7 +196,7 @@ class MediaTask:
         if self._watch.ended:  # revoked while the engine worked: not one frame more
             refusal = DropReason.ENDED
         if refusal is not None:
-            await self._report([Drop(entry, refusal)])
+            await self._report([self._dropped(Drop(entry, refusal))])
             self._free_since_us = clock.monotonic_us()
             return
         runtime_us = clock.monotonic_us() - started_us
@@ -196,24 +208,22 @@ class MediaTask:
             fence=self._lease.fence,
             keep_ms=self._retention_ms,
         )
-        await self._lease.planes.events.append(self._lease.keys.metrics, {EVENT: encode(outcome)})
+        await self._report([outcome])
         self._free_since_us = clock.monotonic_us()
         self._runtime_us = runtime_us if self._runtime_us == 0 else (3 * self._runtime_us + runtime_us) // 4
 
-    async def _report(self, drops: Sequence[Drop]) -> None:
-        if not drops:
+    def _dropped(self, drop: Drop) -> Outcome:
+        header, epoch = drop.entry.header, self._lease.epoch
+        return self._converter.dropped(drop.entry.id, header.pts_us, drop.reason, epoch=epoch)
+
+    async def _report(self, outcomes: Sequence[Outcome]) -> None:
+        """Append outcomes, and the reports that are due with them."""
+        if not outcomes:
             return
-        events: list[Fields] = [
-            {
-                EVENT: encode(
-                    self._converter.dropped(
-                        drop.entry.id, drop.entry.header.pts_us, drop.reason, epoch=self._lease.epoch
-                    )
-                )
-            }
-            for drop in drops
-        ]
-        await self._lease.planes.events.append_all(self._lease.keys.metrics, events)
+        events = [*outcomes, *self._reports.due(outcomes, waiting=self._waiting)]
+        await self._lease.planes.events.append_all(
+            self._lease.keys.metrics, [{EVENT: encode(event)} for event in events]
+        )
 
     async def close(self) -> None:
         """Stop watching and release the engine's session."""

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import structlog
 
-from schemas.decisions import DropVideoUntil, policy_decisions
+from schemas.decisions import Abandon, DropVideoUntil, SoftSkip, policy_decisions
 from schemas.errors import BusUnavailable, CodecError
 from schemas.events import EVENT, SessionEnded
 from schemas.facts import SettingsChanged, control_facts
@@ -22,8 +22,8 @@ _BLIND_US = 1_750_000  # a revocation stops output within two seconds
 class SessionWatch:
     """What is in force for the session, kept up to date in the background.
 
-    A task reads `floor_us` and `ended` before each frame, so that neither inference nor publication happens against an
-    order that has arrived.
+    A task reads `floor_us`, `soft_skip_of` and `ended` before each frame, so that neither inference nor publication
+    happens against an order that has arrived. Decisions that are for others are passed over.
     """
 
     def __init__(self, lease: Lease, *, on_settings: Callable[[SettingsChanged], None]) -> None:
@@ -32,6 +32,7 @@ class SessionWatch:
         self._cursors = {lease.keys.policy: ZERO, lease.keys.control: ZERO}
         self._task: asyncio.Task[None] | None = None
         self.floor_us: int | None = None
+        self.soft_skip_of = 0
         self.ended = False
 
     async def start(self) -> None:
@@ -82,7 +83,9 @@ class SessionWatch:
         match message:
             case DropVideoUntil(floor_us=floor_us):
                 self.floor_us = floor_us if self.floor_us is None else max(self.floor_us, floor_us)
+            case SoftSkip(of=of):
+                self.soft_skip_of = of
             case SettingsChanged():
                 self._on_settings(message)
-            case SessionEnded():
+            case SessionEnded() | Abandon():
                 self.ended = True

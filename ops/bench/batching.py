@@ -25,6 +25,10 @@ class PacedEngine:
 
     name = "paced"
 
+    def __init__(self, batch: int) -> None:
+        """Take at most `batch` frames a call."""
+        self.batch = batch
+
     def enrol(self, portrait: Frame) -> bytes:
         """Return an empty template."""
         del portrait
@@ -56,8 +60,8 @@ class Shared:
 
 async def share(sessions: int, *, window_ms: float, most: int) -> Shared:
     """Run `sessions` sessions of 20 frames a second, started apart; frames that are late do not wait for each other."""
-    engine, thread = PacedEngine(), EngineThread()
-    batcher = FaceBatcher(engine, thread, window_ms=window_ms, most=most)
+    engine, thread = PacedEngine(most), EngineThread()
+    batcher = FaceBatcher(engine, thread, window_ms=window_ms)
     frame = np.zeros((2, 2, 3), np.uint8)
 
     async def stream(number: int) -> list[float]:

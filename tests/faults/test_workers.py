@@ -7,8 +7,10 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from schemas.bus.base import Planes
-from schemas.events import DropReason, VideoDropped, VideoProcessed, metric_events
+from schemas.decisions import SoftSkip
+from schemas.events import EVENT, DropReason, VideoDropped, VideoProcessed, metric_events
 from schemas.media import OUTCOME
+from schemas.message import encode
 from schemas.names import Kind
 from schemas.session_store import SessionStore
 from tests.faults.harness import LEASE_MS, Live, Worker, everyone, workers
@@ -80,6 +82,45 @@ async def test_every_input_has_exactly_one_outcome(
             for live in lives:
                 await store.end(live.sid, "test over")
             await until(everyone(lives, Live.retired), within_s=10, what="work entries retired")
+
+
+async def test_every_input_has_exactly_one_outcome_when_workers_die_during_a_soft_skip(
+    planes: Planes, server_urls: tuple[str, str]
+) -> None:
+    """Killed twice, so that every owner but the first begins in the middle of it; each leaves out every fourth."""
+    live = Live(Kind.VIDEO, planes, SessionStore(planes))
+    await live.create()
+    await planes.events.append(live.keys.policy, {EVENT: encode(SoftSkip(cause="1-0", rule="soft_skip", of=4))})
+    with workers(Kind.VIDEO, 3, server_urls, cost_ms=8, sessions=1) as pool:
+        await until(lambda: _claimed(live), within_s=15, what="session claimed")
+        publishing = asyncio.create_task(live.publish(seconds=60))
+        for owners in (1, 2):
+            more = len(await live.outputs()) + 15
+            await until(lambda more=more: live.published(more), within_s=15, what="frames")  # type: ignore[misc]
+            pid = int((await live.took())[-1].split("-")[-2])
+            (owner,) = [worker for worker in pool if worker.process.pid == pid]
+            await kill(owner)
+
+            async def taken_over(owners: int = owners) -> bool:
+                return len(set(await live.took())) > owners
+
+            await until(taken_over, within_s=10, what="session taken over")
+        more = len(await live.outputs()) + 15
+        await until(lambda: live.published(more), within_s=15, what="frames of the last owner")
+        live.stopped = True
+        await publishing
+        await until(live.settled, within_s=15, what="every input settled")
+    await live.assert_one_outcome_each()
+    reports = await live.reports()
+    skipped = [(report.input, report.outcome) for report in reports if isinstance(report.outcome, VideoDropped)]
+    assert {outcome.reason for _, outcome in skipped} == {DropReason.SOFT_SKIP}
+    assert {outcome.epoch for _, outcome in skipped} == {owner.epoch for owner in await live.owners()}
+    assert await live.outputs() == [one for one in live.sent if one not in dict(skipped)]
+    assert [report.input for report in reports] == live.sent, "an outcome was reported before an older one"
+    last = [report for report in reports if report.outcome.epoch == (await live.owners())[-1].epoch]
+    begun = [isinstance(report.outcome, VideoDropped) for report in last]
+    first = begun.index(True)  # it may have reported for its predecessor before it began
+    assert [n for n, left_out in enumerate(begun) if left_out] == list(range(first, len(begun), 4))
 
 
 async def test_a_zombie_that_wakes_before_its_successor_has_worked_publishes_nothing(

@@ -1,134 +1,23 @@
 """The media task: one outcome an input, in order, whatever dies, ends or breaks around it."""
 
 import asyncio
-import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import pytest
 
-from ops.bench.passthrough import PassthroughConverter
-from schemas.bus.base import Bus, Entry, Fence, Planes
-from schemas.bus.memory import MemoryBus
+from schemas.bus.base import Entry
 from schemas.bus.redis import RedisBus
-from schemas.clock import SystemClock
 from schemas.decisions import DropVideoUntil
 from schemas.errors import BusUnavailable, Fenced, InputRejected
-from schemas.events import (
-    EVENT,
-    DropReason,
-    Outcome,
-    SessionEnded,
-    VideoDropped,
-    WorkerTook,
-    metric_events,
-)
+from schemas.events import EVENT, DropReason, SessionEnded
 from schemas.ids import ZERO, EntryId
-from schemas.media import MediaEntry, MediaHeader, pack
 from schemas.message import encode
-from schemas.names import Kind, SessionKeys
-from schemas.session_store import SessionRecord
-from schemas.task import Lease
 from tests.faults.harness import failing
 from tests.waiting import until
-from workers.engine_thread import EngineThread
-from workers.freshness import MAX_BURST, Limits, Order
-from workers.media_task import Converted, MediaTask
+from tests.workers.stage import NEWEST, Stage
+from workers.freshness import MAX_BURST
 
 AWAY = BusUnavailable("the server died")
-FIFO, NEWEST = Limits(Order.FIFO, 60_000), Limits(Order.NEWEST, 60_000)
-
-
-class Converter(PassthroughConverter):
-    """Passes frames through, and calls `during` in the middle of each."""
-
-    def __init__(self, lease: Lease) -> None:
-        super().__init__(lease, thread=EngineThread(), cost_s=0)
-        self.worked_on: list[int] = []
-        self.during: Callable[[int], Awaitable[None]] | None = None
-
-    async def convert(self, entry: MediaEntry) -> Converted:
-        self.worked_on.append(entry.id.ms)
-        if self.during is not None:
-            await self.during(entry.id.ms)
-        return await super().convert(entry)
-
-
-@dataclass
-class Stage:
-    """One session's streams, and the tasks that work on them one after the other."""
-
-    bus: Bus
-    keys: SessionKeys = field(default_factory=lambda: SessionKeys(uuid.uuid4().hex))
-    tasks: list[MediaTask] = field(default_factory=list)
-
-    async def task(self, *, events: Bus | None = None, limits: Limits = FIFO) -> tuple[MediaTask, Converter]:
-        """Return the next owner's task, as the runner makes it."""
-        epoch = await self.bus.raise_epoch(self.keys.epoch, Kind.VIDEO)
-        took = WorkerTook(kind=Kind.VIDEO, worker=f"w{epoch}", epoch=epoch)
-        await self.bus.append(self.keys.metrics, {EVENT: encode(took)})
-        record = SessionRecord(sid=self.keys.sid, owner="o", created_ms=0, expires_ms=1)
-        fence = Fence(self.keys.epoch, Kind.VIDEO, epoch)
-        planes = Planes(self.bus, events or self.bus)
-        lease = Lease(Kind.VIDEO, self.keys, record, took.worker, fence, planes, SystemClock())
-        converter = Converter(lease)
-        self.tasks.append(MediaTask(lease, converter, limits=limits, retention_ms=60_000))
-        return self.tasks[-1], converter
-
-    async def frames(self, *ms: int) -> list[Entry]:
-        """Put frames on the input stream, their media time as in the ID, and return them as the runner reads them."""
-        found = []
-        for n in ms:
-            fields = pack(MediaHeader(pts_us=n * 1000, sent_us=0), b"frame %d" % n)
-            await self.bus.publish(self.keys.video_in, EntryId(n, 0), fields)
-            found.append(Entry(EntryId(n, 0), fields))
-        return found
-
-    async def reports(self) -> list[tuple[int, str, int]]:
-        """Return (input, what became of it, epoch), in the order of the reports."""
-        return [
-            (EntryId.parse(event.id).ms, event.reason if isinstance(event, VideoDropped) else "published", event.epoch)
-            for event in [metric_events.decode(found.fields[EVENT]) for found in await self._metrics()]
-            if isinstance(event, Outcome)
-        ]
-
-    async def _metrics(self) -> list[Entry]:
-        return await self.bus.entries(self.keys.metrics)
-
-    async def became(self) -> list[tuple[int, str]]:
-        """Return (input, what became of it)."""
-        return [(ms, what) for ms, what, _ in await self.reports()]
-
-    async def outputs(self) -> list[int]:
-        """Return the IDs of the outputs, in milliseconds."""
-        return [entry.id.ms for entry in await self.bus.entries(self.keys.video_out)]
-
-
-@asynccontextmanager
-async def staged(bus: Bus) -> AsyncIterator[Stage]:
-    """Return a session on `bus`; whatever tasks it had are closed in the end."""
-    stage = Stage(bus)
-    try:
-        yield stage
-    finally:
-        for task in stage.tasks:
-            await task.close()
-        await bus.close()
-
-
-@pytest.fixture(params=["memory", "server"])
-async def stage(request: pytest.FixtureRequest, server_urls: tuple[str, str]) -> AsyncIterator[Stage]:
-    """Return a session on each kind of bus."""
-    async with staged(MemoryBus() if request.param == "memory" else RedisBus(server_urls[1])) as stage:
-        yield stage
-
-
-@pytest.fixture
-async def server_stage(server_urls: tuple[str, str]) -> AsyncIterator[Stage]:
-    """Return a session on a real server."""
-    async with staged(RedisBus(server_urls[1])) as stage:
-        yield stage
 
 
 @pytest.mark.parametrize("done", [False, True])
@@ -136,7 +25,7 @@ async def test_an_output_whose_report_was_cut_off_is_reported_once_by_the_next_o
     stage: Stage, *, done: bool
 ) -> None:
     """The server dies as the outcome of a published frame is appended; the append may have taken effect or not."""
-    first, _ = await stage.task(events=failing(stage.bus, "append", AWAY, skip=1, done=done))
+    first, _ = await stage.task(events=failing(stage.bus, "append_all", AWAY, skip=2, done=done))
     assert await first.resume() == ZERO
     with pytest.raises(BusUnavailable):
         await first.handle(await stage.frames(10, 20, 30))
@@ -160,7 +49,7 @@ async def test_a_publication_that_was_cut_off_is_repeated_by_the_next_owner(stag
     first, _ = await stage.task()
     await first.resume()
     await first.handle(await stage.frames(10))
-    second, _ = await stage.task(events=failing(stage.bus, "append", AWAY))
+    second, _ = await stage.task(events=failing(stage.bus, "append_all", AWAY, skip=1))
     assert await second.resume() == EntryId(10, 0)
     third, _ = await stage.task()
     assert await third.resume() == EntryId(10, 0)
@@ -192,7 +81,7 @@ async def test_no_report_runs_ahead_of_an_older_input_that_is_not_settled(stage:
     """
     floor = DropVideoUntil(cause="1-0", rule="r", floor_us=5_000)
     await stage.bus.append(stage.keys.policy, {EVENT: encode(floor)})
-    first, _ = await stage.task(events=failing(stage.bus, "append", AWAY))
+    first, _ = await stage.task(events=failing(stage.bus, "append_all", AWAY, skip=1))
     await first.resume()
     good, other = await stage.frames(10, 30)
     frames = [good, Entry(EntryId(20, 0), {b"d": b"unreadable"}), other]

@@ -31,10 +31,11 @@ class _Job:
 class FaceBatcher:
     """Shares one engine among the sessions of a worker. Used from one event loop."""
 
-    def __init__(self, engine: FaceEngine, thread: EngineThread, *, window_ms: float, most: int) -> None:
-        """Wait at most `window_ms` for a batch of at most `most` frames."""
-        self._engine, self._thread = engine, thread
-        self._window_s, self._most = window_ms / 1000, most
+    def __init__(self, engine: FaceEngine, thread: EngineThread, *, window_ms: float) -> None:
+        """Wait at most `window_ms` for the engine's batch; an engine that gains nothing by one is not waited for."""
+        self.engine, self.thread = engine, thread
+        self._most = engine.batch
+        self._window_s = window_ms / 1000 if self._most > 1 else 0.0
         self._waiting: list[_Job] = []
         self._seen_s: dict[int, float] = {}
         self._arrived = asyncio.Event()
@@ -75,8 +76,8 @@ class FaceBatcher:
 
     async def _run(self, batch: Sequence[_Job]) -> None:
         try:
-            results = await self._thread.run(
-                self._engine.process, [(job.session, job.frame, job.pts_us) for job in batch]
+            results = await self.thread.run(
+                self.engine.process, [(job.session, job.frame, job.pts_us) for job in batch]
             )
         except Exception as error:  # noqa: BLE001 - whatever it is, it is handed to the session that it belongs to
             if len(batch) > 1:

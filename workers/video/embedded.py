@@ -33,6 +33,11 @@ class EmbeddedFaceEngine:
         """Return `embedded`."""
         return "embedded"
 
+    @property
+    def batch(self) -> int:
+        """Return 1: on one core, faces take turns."""
+        return 1
+
     def enrol(self, portrait_picture: Frame) -> bytes:
         """Return the identity template of the one face in the portrait (H, W, 3) BGR. Raises `EnrolmentRefused`."""
         return template.encode(portrait.enrol(portrait_picture, self._detector, self._mesh))

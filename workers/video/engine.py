@@ -71,6 +71,11 @@ class FaceEngine(Protocol):
         """`embedded` or `neural`: templates of one engine mean nothing to another."""
         ...
 
+    @property
+    def batch(self) -> int:
+        """Most frames that one call of `process` should be given; 1 where a batch costs what its frames cost."""
+        ...
+
     def enrol(self, portrait: Frame) -> bytes:
         """Return the identity template of the one face in `portrait`.
 

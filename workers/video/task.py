@@ -1,7 +1,10 @@
 """Video's part of the media task: JPEG in, engine, JPEG out, with the parameters stamped on the frame."""
 
+import asyncio
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 import cv2
 import simplejpeg
@@ -13,10 +16,13 @@ from schemas.identity_store import IdentityStore
 from schemas.ids import EntryId
 from schemas.media import MediaEntry, output_header
 from schemas.task import Lease
-from workers.engine_thread import EngineThread
+from workers.faults import NO_FAULTS, FaultPlan
 from workers.media_task import Converted
 from workers.templates import open_worn
-from workers.video.engine import Bystanders, FaceEngine, FaceResult, FaceSession, FaceSettings, Frame, OnMiss
+from workers.video.batcher import FaceBatcher
+from workers.video.engine import Bystanders, FaceResult, FaceSession, FaceSettings, Frame, OnMiss
+
+R = TypeVar("R")
 
 MAX_SIDE = 1920
 """Ingress refuses larger frames; a decoder that trusts its input is one bug away from a decompression bomb."""
@@ -25,16 +31,22 @@ MAX_SIDE = 1920
 @dataclass(frozen=True, slots=True)
 class _Done:
     result: FaceResult
-    decode_us: int
-    encode_us: int
+    stages_us: dict[str, int]
 
 
 class VideoConverter:
     """Implements `Converter` for frames."""
 
-    def __init__(self, lease: Lease, *, engine: FaceEngine, thread: EngineThread, identities: IdentityStore) -> None:
-        """Prepare; `open` makes the engine's session."""
-        self._lease, self._engine, self._thread, self._identities = lease, engine, thread, identities
+    def __init__(
+        self,
+        lease: Lease,
+        *,
+        faces: FaceBatcher,
+        identities: IdentityStore,
+        faults: FaultPlan = NO_FAULTS,
+    ) -> None:
+        """Prepare; `open` makes the engine's session. `faults` slow the stages that they name."""
+        self._lease, self._faces, self._identities, self._faults = lease, faces, identities, faults
         self._session: FaceSession | None = None
         self._face = lease.session.face
         self._done: _Done | None = None
@@ -52,8 +64,8 @@ class VideoConverter:
             self._identities,
             self._face,
             kind="face",
-            engine=self._engine.name,
-            open_with=lambda template: self._thread.run(self._engine.open, settings, template),
+            engine=self._faces.engine.name,
+            open_with=lambda template: self._faces.thread.run(self._faces.engine.open, settings, template),
         )
 
     async def prime(self, checkpoint: EntryId) -> None:
@@ -66,23 +78,24 @@ class VideoConverter:
             await self.open()
 
     async def convert(self, entry: MediaEntry) -> Converted:
-        """Swap one frame. Raises `InputRejected` when the JPEG does not decode."""
-        data, self._done = await self._thread.run(self._work, entry)
-        header = output_header(entry.header, pts_us=entry.header.pts_us, sent_us=self._lease.clock.now_ms() * 1000)
-        return Converted(header, data)
+        """Swap one frame. Raises `InputRejected` when the JPEG does not decode.
 
-    def _work(self, entry: MediaEntry) -> tuple[bytes, _Done]:
-        """Do the work of `convert`, on the engine thread."""
+        JPEG is coded beside the engine's thread, so that a batch never waits for a codec.
+        """
         if self._session is None:
             raise RuntimeError("convert before open")
-        started = time.perf_counter_ns()
-        frame = fit(decode(entry.data), entry.header.size)
-        decoded = time.perf_counter_ns()
-        result = self._engine.process([(self._session, frame, entry.header.pts_us)])[0]
-        processed = time.perf_counter_ns()
-        data = simplejpeg.encode_jpeg(result.frame, entry.header.quality, "BGR", "420")
-        encoded = time.perf_counter_ns()
-        return data, _Done(result, (decoded - started) // 1000, (encoded - processed) // 1000)
+        header = entry.header
+        frame, decode_us = await asyncio.to_thread(_timed, lambda: fit(decode(entry.data), header.size))
+        result = await self._faces.process(self._session, frame, header.pts_us)
+        data, encode_us = await asyncio.to_thread(
+            _timed, lambda: simplejpeg.encode_jpeg(result.frame, header.quality, "BGR", "420")
+        )
+        stages_us = {"decode": decode_us, **result.stages_us, "encode": encode_us}
+        if self._faults.faults:
+            stages_us = await self._faces.thread.run(self._faults.slow, stages_us, header.pts_us, max(frame.shape[:2]))
+        self._done = _Done(result, stages_us)
+        sent_us = self._lease.clock.now_ms() * 1000
+        return Converted(output_header(header, pts_us=header.pts_us, sent_us=sent_us), data)
 
     def processed(self, entry: MediaEntry, *, runtime_us: int, epoch: int) -> VideoProcessed:
         """Return the outcome of the frame just converted."""
@@ -94,7 +107,7 @@ class VideoConverter:
             pts_us=entry.header.pts_us,
             epoch=epoch,
             runtime_us=runtime_us,
-            stages_us={"decode": done.decode_us, **result.stages_us, "encode": done.encode_us},
+            stages_us=done.stages_us,
             faces=result.faces,
             detector_ran=result.detector_ran,
             confidence_pm=result.confidence_pm,
@@ -108,6 +121,13 @@ class VideoConverter:
     async def close(self) -> None:
         """Forget the engine's session."""
         self._session = None
+
+
+def _timed(call: Callable[[], R]) -> tuple[R, int]:
+    """Return what `call` returns, and the microseconds that it took."""
+    began = time.perf_counter_ns()
+    made = call()
+    return made, (time.perf_counter_ns() - began) // 1000
 
 
 def decode(jpeg: bytes) -> Frame:

@@ -1,4 +1,17 @@
-"""Sound's part of the media task: PCM16 in, engine, PCM16 out, in order, with the engine's lookahead taken off."""
+"""Sound's part of the media task: PCM16 in, engine, PCM16 out, in order, with the engine's lookahead taken off.
+
+What a chunk's header says becomes of it:
+
+| `voice` | the session's `on_voice_fail` | goes out | outcome |
+|---|---|---|---|
+| `on` | | the engine's sound | the engine's |
+| `through` | `passthrough` | the chunk itself, delayed by the lookahead | `passed` |
+| anything else | | silence | `silenced` |
+
+Where one follows another the sound fades over 5 ms. When conversion resumes, what went by is fed to the stream first.
+"""
+
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -7,28 +20,61 @@ from schemas.events import AudioProcessed, AudioSkipped, DropReason
 from schemas.facts import SettingsChanged
 from schemas.identity_store import IdentityStore
 from schemas.ids import ZERO, EntryId
-from schemas.media import SAMPLE_RATE, MediaEntry, output_header, pcm_duration_us, unpack
+from schemas.media import (
+    SAMPLE_RATE,
+    VOICE_ON,
+    VOICE_SILENT,
+    VOICE_THROUGH,
+    MediaEntry,
+    MediaHeader,
+    output_header,
+    pcm_duration_us,
+    unpack,
+)
 from schemas.task import Lease
 from workers.engine_thread import EngineThread
+from workers.faults import NO_FAULTS, FaultPlan
 from workers.media_task import Converted
 from workers.templates import open_worn
-from workers.voice.engine import Pcm, VoiceEngine, VoiceResult, VoiceStream
+from workers.voice.bypass import Bypass
+from workers.voice.engine import Pcm, VoiceEngine, VoiceOutcome, VoiceStream
 
 _QUANTUM = 512  # samples: every rung of the chunk ladder is a multiple
 _PRIME_PAGE = 128  # chunks: 12 s of the smallest
 _SEAM_US = 2_000  # clients' clocks wobble by less; a chunk that is missing is 96 ms at least
-_FADE = 80  # samples, 5 ms: the sound starts again after a gap, and would click
+_FADE = 80  # samples, 5 ms: where the sound starts again or changes its source, it would click
+_PASSED = "passed"
+
+
+@dataclass(frozen=True, slots=True)
+class _Sound:
+    pcm: Pcm
+    outcome: str
+    stages_us: dict[str, int] = field(default_factory=dict)
 
 
 class VoiceConverter:
     """Implements `Converter` for chunks of sound."""
 
-    def __init__(self, lease: Lease, *, engine: VoiceEngine, thread: EngineThread, identities: IdentityStore) -> None:
-        """Prepare; `open` makes the engine's stream."""
+    def __init__(
+        self,
+        lease: Lease,
+        *,
+        engine: VoiceEngine,
+        thread: EngineThread,
+        identities: IdentityStore,
+        faults: FaultPlan = NO_FAULTS,
+    ) -> None:
+        """Prepare; `open` makes the engine's stream. `faults` slow the stages that they name."""
         self._lease, self._engine, self._thread, self._identities = lease, engine, thread, identities
+        self._faults = faults
+        self._may_pass = lease.session.on_voice_fail == "passthrough"
         self._stream: VoiceStream | None = None
+        self._bypass = Bypass(0)
         self._voice = lease.session.voice
-        self._done: VoiceResult | None = None
+        self._done: _Sound | None = None
+        self._mode = VOICE_ON
+        self._sounded: Pcm | None = None  # what went out last
         self._settled = ZERO
         self._next_pts_us: int | None = None
 
@@ -46,6 +92,8 @@ class VoiceConverter:
             engine=self._engine.name,
             open_with=lambda template: self._thread.run(self._engine.open, template),
         )
+        if self._bypass.lookahead != self._stream.lookahead:
+            self._bypass = Bypass(self._stream.lookahead)
 
     async def prime(self, checkpoint: EntryId) -> None:
         """Feed the stream the last input that a predecessor converted: its context and its lookahead."""
@@ -86,21 +134,51 @@ class VoiceConverter:
         pcm = samples(entry.data)
         if pcm.size == 0 or pcm.size % _QUANTUM:
             raise InputRejected(f"chunk has {pcm.size} samples; expected a multiple of {_QUANTUM}", code="bad_pcm")
-        stream = self._opened
-        resumed = self._next_pts_us is not None and abs(entry.header.pts_us - self._next_pts_us) > _SEAM_US
-        if resumed:
-            # What was held back by the lookahead is sound from before the gap: it must not come out after it.
-            await self._thread.run(stream.prime, np.zeros(-(-stream.lookahead // _QUANTUM) * _QUANTUM, np.int16))
-        self._done = await self._thread.run(stream.process, pcm)
-        self._next_pts_us = entry.header.pts_us + pcm_duration_us(entry.data)
-        self._settled = entry.id
-        sound = fade_in(self._done.pcm) if resumed else self._done.pcm
+        mode, header = self._mode_of(entry.header), entry.header
+        gap = self._next_pts_us is not None and abs(header.pts_us - self._next_pts_us) > _SEAM_US
+        fresh = gap or mode != self._mode
+        if mode == VOICE_ON:
+            self._done = await self._thread.run(self._work, pcm, header.pts_us, gap=gap)
+        else:
+            self._done = self._go_by(pcm, mode, gap=gap, fresh=fresh)
+        self._next_pts_us = header.pts_us + pcm_duration_us(entry.data)
+        self._settled, self._mode = entry.id, mode
+        sound = fade(self._done.pcm, None if gap else self._sounded) if fresh else self._done.pcm
+        self._sounded = sound
         header = output_header(
-            entry.header,
+            header,
             pts_us=self._output_pts_us(entry),
             sent_us=self._lease.clock.now_ms() * 1000,
         )
         return Converted(header, sound.astype("<i2", copy=False).tobytes())
+
+    def _mode_of(self, header: MediaHeader) -> str:
+        """Return what becomes of a chunk: what its header says, as far as the session allows it."""
+        if header.voice == VOICE_ON or (header.voice == VOICE_THROUGH and self._may_pass):
+            return header.voice
+        return VOICE_SILENT
+
+    def _work(self, pcm: Pcm, pts_us: int, *, gap: bool) -> _Sound:
+        """Convert (N,) samples, on the engine thread."""
+        stream, past = self._opened, self._bypass.take_past()
+        if past.size:
+            stream.prime(past)
+        if gap:
+            # What was held back by the lookahead is sound from before the gap: it must not come out after it.
+            stream.prime(np.zeros(-(-stream.lookahead // _QUANTUM) * _QUANTUM, np.int16))
+        done = stream.process(pcm)
+        figures_us = dict(done.stages_us)
+        if done.outcome is VoiceOutcome.CONVERTED:
+            figures_us = self._faults.slow(figures_us, pts_us)
+        return _Sound(done.pcm, done.outcome, figures_us)
+
+    def _go_by(self, pcm: Pcm, mode: str, *, gap: bool, fresh: bool) -> _Sound:
+        """Let (N,) samples pass, or silence instead of them."""
+        if gap:
+            self._bypass.forget()
+        if mode == VOICE_THROUGH:
+            return _Sound(self._bypass.through(pcm, fade(pcm) if fresh else pcm), _PASSED)
+        return _Sound(self._bypass.silent(pcm), VoiceOutcome.SILENCED)
 
     def _output_pts_us(self, entry: MediaEntry) -> int:
         """Return the media time of the sound that goes out when `entry` comes in."""
@@ -116,7 +194,7 @@ class VoiceConverter:
             epoch=epoch,
             duration_us=pcm_duration_us(entry.data),
             runtime_us=runtime_us,
-            stages_us=dict(self._done.stages_us),
+            stages_us=self._done.stages_us,
             outcome=self._done.outcome,
         )
 
@@ -136,9 +214,16 @@ def samples(pcm: bytes) -> Pcm:
     return np.frombuffer(pcm, "<i2").astype(np.int16)
 
 
-def fade_in(pcm: Pcm) -> Pcm:
-    """Return (N,) int16 with a linear ramp over the first 5 ms."""
+def fade(pcm: Pcm, before: Pcm | None = None) -> Pcm:
+    """Return (N,) int16 that swells to `pcm` over the first 5 ms, while the sound before it comes to rest.
+
+    Both by the cubic Hermite basis, so that neither level nor slope jumps; of `before` (M >= 2,) the last two samples
+    count, None is silence.
+    """
     faded = pcm.copy()
-    ramp = np.linspace(0.0, 1.0, min(_FADE, faded.size), endpoint=False)
-    faded[: ramp.size] = np.rint(faded[: ramp.size] * ramp).astype(np.int16)
+    t = np.arange(1, min(_FADE, pcm.size) + 1) / min(_FADE, pcm.size)
+    level, slope = (0.0, 0.0) if before is None else (float(before[-1]), float(before[-1]) - float(before[-2]))
+    rest = level * (1 + 2 * t) * (1 - t) ** 2 + slope * t.size * t * (1 - t) ** 2
+    swell = faded[: t.size] * t**2 * (3 - 2 * t)
+    faded[: t.size] = np.rint(np.clip(rest + swell, -32768, 32767)).astype(np.int16)
     return faded

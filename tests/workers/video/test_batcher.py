@@ -26,6 +26,7 @@ class Recording:
     name = "recording"
 
     def __init__(self) -> None:
+        self.batch = 8
         self.batches: list[list[int]] = []
         self.free = threading.Event()
         self.free.set()
@@ -57,8 +58,8 @@ def engine() -> Recording:
     return Recording()
 
 
-def batcher(engine: Recording, *, window_ms: float, most: int = 8) -> FaceBatcher:
-    return FaceBatcher(engine, EngineThread(), window_ms=window_ms, most=most)
+def batcher(engine: Recording, *, window_ms: float) -> FaceBatcher:
+    return FaceBatcher(engine, EngineThread(), window_ms=window_ms)
 
 
 async def test_a_session_alone_never_waits(engine: Recording) -> None:
@@ -86,7 +87,8 @@ async def test_a_session_that_does_not_come_holds_nobody_up_beyond_the_window(en
 async def test_frames_that_arrive_while_the_engine_works_run_together_next_first_come_first_served(
     engine: Recording,
 ) -> None:
-    shared = batcher(engine, window_ms=0, most=3)
+    engine.batch = 3
+    shared = batcher(engine, window_ms=0)
     engine.free.clear()
     first = asyncio.create_task(shared.process(Numbered(0), FRAME, 0))
     await until(lambda: _true(bool(engine.batches)), within_s=5, what="engine busy")
@@ -119,6 +121,13 @@ async def test_a_session_that_is_taken_away_while_it_waits_disturbs_nobody(engin
     second = asyncio.create_task(shared.process(gone, FRAME, 1))
     assert (await shared.process(stays, FRAME, 3)).confidence_pm == 3
     await second
+
+
+async def test_an_engine_that_gains_nothing_by_a_batch_is_not_waited_for(engine: Recording) -> None:
+    engine.batch = 1
+    shared = batcher(engine, window_ms=LONG_MS)
+    await asyncio.gather(*(shared.process(Numbered(number), FRAME, 0) for number in range(3)))
+    assert engine.batches == [[0], [1], [2]]
 
 
 async def _true(value: bool) -> bool:  # noqa: FBT001
