@@ -2,8 +2,9 @@
 
     step(state, id, event) -> (state, decisions)
 
-Live and replay run exactly this. Rule families, one file each: `sync.py` (drop floor). Audio chunks, the video ladder
-and session health join here, each with its own part of the state.
+Live and replay run exactly this. Rule families, one file each with its table: `audio.py` (chunk ladder, voice),
+`sync.py` (drop floor, soft skip), `ladder.py` (video rungs), `faces.py` (figures), `health.py` (abandon). Time is the
+millisecond part of the metric entry's ID.
 
 What counts, before any rule sees it ("folded once"):
 
@@ -11,22 +12,43 @@ What counts, before any rule sees it ("folded once"):
 |---|---|
 | outcome (processed, dropped, skipped) | its media ID is at or below the last folded one of that medium |
 | the same | its epoch is below that of the last `WorkerTook` of that kind |
+| report | its sequence is at or below the producer's last one |
 | any event | its own ID is at or below the last folded one |
+
+Decisions of one event stand in this order: sync, video ladder, audio, health.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import msgspec
 from msgspec.structs import replace
 
-from policy import sync as sync_rules
-from schemas.decisions import DropVideoUntil, PolicyDecision, decision_id
+from policy import audio, faces, health, ladder, once, sync
+from policy.audio import AudioState
+from policy.faces import FacesState
+from policy.health import HealthState
+from policy.ladder import LadderState
+from policy.sync import SyncState
+from schemas.decisions import PolicyDecision, decision_id
 from schemas.errors import Misconfigured
 from schemas.events import (
+    Acceptance,
+    ArchiveStatus,
     AudioProcessed,
     AudioSkipped,
+    Backlog,
+    Detections,
+    DropReason,
+    FrameRejected,
+    FrameThinned,
+    Gpu,
     MetricEvent,
+    Playback,
+    RateLimited,
+    Report,
     SessionStarted,
+    TokenExpired,
     VideoDropped,
     VideoProcessed,
     WorkerTook,
@@ -39,71 +61,176 @@ Decided = tuple[EntryId, PolicyDecision]
 """A decision with its stream ID."""
 
 
-class PolicyState(msgspec.Struct, frozen=True, array_like=True):
+class PolicyState(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Everything that policy remembers of a session."""
 
     config: PolicyConfig = PolicyConfig()
     folded: tuple[int, int] = ZERO
     """ID of the last metric event folded."""
-    video: tuple[int, int] = ZERO
+    video_id: tuple[int, int] = ZERO
     """Input ID of the last video outcome folded."""
-    audio: tuple[int, int] = ZERO
+    audio_id: tuple[int, int] = ZERO
     video_epoch: int = 0
     voice_epoch: int = 0
-    sync: sync_rules.SyncState = sync_rules.SyncState()
+    video_took_ms: int | None = None
+    """When a worker last took the video work over."""
+    producers: dict[str, int] = {}
+    """Last sequence folded of each producer of reports, the one that reported last at the end."""
+    unreadable: int = 0
+    """Entries that were passed over because they could not be read."""
+    sync: SyncState = SyncState()
+    ladder: LadderState = LadderState()
+    audio: AudioState = AudioState()
+    faces: FacesState = FacesState()
+    health: HealthState = HealthState()
 
 
-def step(state: PolicyState, entry_id: EntryId, event: MetricEvent) -> tuple[PolicyState, Sequence[Decided]]:
-    """Fold one event; returns the new state and the decisions that it caused, in order."""
+Step = tuple[PolicyState, Sequence[Decided]]
+
+
+def step(state: PolicyState, entry_id: EntryId, event: MetricEvent) -> Step:
+    """Fold one event; returns the new state and the decisions that it caused, in order.
+
+    Raises `CodecError` on an outcome whose input ID is none, `Misconfigured` on a session of other rules.
+    """
     if entry_id <= state.folded:
         return state, ()
-    state = replace(state, folded=(entry_id.ms, entry_id.n))
+    fold = _FOLDS.get(event.__class__)
+    return (replace(state, folded=entry_id), ()) if fold is None else fold(state, entry_id, event)
+
+
+def pass_over(state: PolicyState, entry_id: EntryId) -> PolicyState:
+    """Fold an entry that cannot be read: it is counted, and nothing else changes."""
+    if entry_id <= state.folded:
+        return state
+    return replace(state, folded=entry_id, unreadable=state.unreadable + 1)
+
+
+def _on_started(state: PolicyState, entry_id: EntryId, event: SessionStarted) -> Step:
+    if event.rules_version != RULES_VERSION:
+        raise Misconfigured(f"events of rules version {event.rules_version}; this build has {RULES_VERSION}")
+    return replace(state, folded=entry_id, config=event.config, audio=audio.start(event.chunk_ms)), ()
+
+
+def _on_took(state: PolicyState, entry_id: EntryId, event: WorkerTook) -> Step:
+    state = replace(state, folded=entry_id)
+    if event.kind == Kind.VOICE:
+        return replace(state, voice_epoch=max(event.epoch, state.voice_epoch)), ()
+    if event.kind != Kind.VIDEO or event.epoch < state.video_epoch:
+        return state, ()
+    state = replace(
+        state,
+        video_epoch=event.epoch,
+        video_took_ms=entry_id.ms,
+        sync=sync.on_took(state.sync),
+        faces=faces.on_took(state.faces),
+    )
+    return state, ()
+
+
+def _on_published(state: PolicyState, entry_id: EntryId, event: VideoProcessed) -> Step:
+    media_id = once.input_id(event.id)
+    if media_id <= state.video_id or event.epoch < state.video_epoch:
+        return replace(state, folded=entry_id), ()
+    config = state.config
+    synced, skips = sync.on_video(state.sync, config, entry_id, event.pts_us)
+    stepped, moves = ladder.on_published(
+        state.ladder, config, entry_id, pts_us=event.pts_us, runtime_us=event.runtime_us, late_us=synced.late_us
+    )
+    state = replace(
+        state,
+        folded=entry_id,
+        video_id=media_id,
+        sync=synced,
+        ladder=stepped,
+        faces=faces.on_published(state.faces, config, event),
+        health=health.on_valid(state.health),
+    )
+    return state, _identified(entry_id, (*skips, *moves)) if skips or moves else ()
+
+
+def _on_dropped(state: PolicyState, entry_id: EntryId, event: VideoDropped) -> Step:
+    media_id = once.input_id(event.id)
+    if media_id <= state.video_id or event.epoch < state.video_epoch:
+        return replace(state, folded=entry_id), ()
+    config = state.config
+    synced, skips = sync.on_video(state.sync, config, entry_id, None)
+    stepped, moves = ladder.on_dropped(
+        state.ladder, config, entry_id, pts_us=event.pts_us, reason=event.reason, grace=_grace(state, entry_id)
+    )
+    healthy, ends = health.on_frame(state.health, config, entry_id, invalid=event.reason is DropReason.INVALID)
+    state = replace(state, folded=entry_id, video_id=media_id, sync=synced, ladder=stepped, health=healthy)
+    return state, _identified(entry_id, (*skips, *moves, *ends))
+
+
+def _on_audio(state: PolicyState, entry_id: EntryId, event: AudioProcessed | AudioSkipped) -> Step:
+    media_id = once.input_id(event.id)
+    if media_id <= state.audio_id or event.epoch < state.voice_epoch:
+        return replace(state, folded=entry_id), ()
+    config, stepped = state.config, state.ladder
+    done = event if isinstance(event, AudioProcessed) else None
+    synced, orders, degrade = sync.on_audio(
+        state.sync,
+        config,
+        entry_id,
+        end_us=None if done is None else done.pts_us + done.duration_us,
+        interval_us=ladder.INTERVAL_US[stepped.rung],
+        grace=_grace(state, entry_id),
+    )
+    moves: Sequence[PolicyDecision] = ()
+    if degrade:
+        stepped, moves = ladder.on_request(stepped, config, entry_id)
+    sounded, sizes = audio.on_outcome(state.audio, config, entry_id, done)
+    state = replace(state, folded=entry_id, audio_id=media_id, sync=synced, ladder=stepped, audio=sounded)
+    return state, _identified(entry_id, (*orders, *moves, *sizes)) if orders or moves or sizes else ()
+
+
+def _on_report(state: PolicyState, entry_id: EntryId, event: Report) -> Step:
+    producers = once.note(state.producers, event)
+    if producers is None:
+        return replace(state, folded=entry_id), ()
+    state = replace(state, folded=entry_id, producers=producers)
+    decided: Sequence[PolicyDecision] = ()
     match event:
-        case SessionStarted():
-            if event.rules_version != RULES_VERSION:
-                raise Misconfigured(f"events of rules version {event.rules_version}; this build has {RULES_VERSION}")
-            return replace(state, config=event.config), ()
-        case WorkerTook():
-            return _on_took(state, event), ()
-        case VideoProcessed() | VideoDropped():
-            return _on_video(state, entry_id, event)
-        case AudioProcessed() | AudioSkipped():
-            return _on_audio(state, entry_id, event)
+        case FrameRejected(media="video"):
+            judged, decided = health.on_frame(state.health, state.config, entry_id, invalid=True)
+            state = replace(state, health=judged)
+        case FrameThinned():
+            state = replace(state, health=health.on_valid(state.health, event.frames))
+        case Playback():
+            heard, decided = audio.on_playback(state.audio, state.config, entry_id, event.e2e_us)
+            state = replace(state, audio=heard)
         case _:
-            return state, ()
+            pass
+    return state, _identified(entry_id, decided)
 
 
-def _on_took(state: PolicyState, event: WorkerTook) -> PolicyState:
-    match event.kind:
-        case Kind.VIDEO:
-            return replace(state, video_epoch=max(event.epoch, state.video_epoch))
-        case Kind.VOICE:
-            return replace(state, voice_epoch=max(event.epoch, state.voice_epoch))
-        case _:
-            return state
+def _grace(state: PolicyState, entry_id: EntryId) -> bool:
+    """Return whether a video worker took over so recently that nothing follows from what is late or dropped."""
+    took_ms = state.video_took_ms
+    return took_ms is not None and entry_id.ms - took_ms <= state.config.sync_grace_ms
 
 
-def _on_video(
-    state: PolicyState, entry_id: EntryId, event: VideoProcessed | VideoDropped
-) -> tuple[PolicyState, Sequence[Decided]]:
-    media_id = EntryId.parse(event.id)
-    if media_id <= state.video or event.epoch < state.video_epoch:
-        return state, ()
-    published = event.pts_us if isinstance(event, VideoProcessed) else None
-    synced = sync_rules.on_video(state.sync, state.config, at_ms=entry_id.ms, published_pts_us=published)
-    return replace(state, video=(media_id.ms, media_id.n), sync=synced), ()
+def _identified(cause: EntryId, decisions: Sequence[PolicyDecision]) -> Sequence[Decided]:
+    return tuple((decision_id(cause, k), decision) for k, decision in enumerate(decisions))
 
 
-def _on_audio(
-    state: PolicyState, entry_id: EntryId, event: AudioProcessed | AudioSkipped
-) -> tuple[PolicyState, Sequence[Decided]]:
-    media_id = EntryId.parse(event.id)
-    if media_id <= state.audio or event.epoch < state.voice_epoch:
-        return state, ()
-    end_us = event.pts_us + event.duration_us if isinstance(event, AudioProcessed) else None
-    synced, floor_us = sync_rules.on_audio(state.sync, state.config, at_ms=entry_id.ms, end_us=end_us)
-    state = replace(state, audio=(media_id.ms, media_id.n), sync=synced)
-    if floor_us is None:
-        return state, ()
-    decision = DropVideoUntil(cause=str(entry_id), rule=sync_rules.RULE_DROP, floor_us=floor_us)
-    return state, ((decision_id(entry_id, 0), decision),)
+_FOLDS: dict[type, Callable[[PolicyState, EntryId, Any], Step]] = {
+    SessionStarted: _on_started,
+    WorkerTook: _on_took,
+    VideoProcessed: _on_published,
+    VideoDropped: _on_dropped,
+    AudioProcessed: _on_audio,
+    AudioSkipped: _on_audio,
+    FrameRejected: _on_report,
+    FrameThinned: _on_report,
+    RateLimited: _on_report,
+    TokenExpired: _on_report,
+    Playback: _on_report,
+    Backlog: _on_report,
+    Detections: _on_report,
+    Acceptance: _on_report,
+    Gpu: _on_report,
+    ArchiveStatus: _on_report,
+}
+"""What is not here (consent revoked, session ended) changes nothing that a rule looks at."""

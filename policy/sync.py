@@ -1,4 +1,4 @@
-"""Sync: the audio clock is the master; video that falls behind is dropped down to a floor.
+"""Sync: the audio clock is the master; video that falls behind is dropped, thinned, and at last made cheaper.
 
 `A` = media time of the end of the newest published sound, `V` = pts of the newest published frame.
 late = A - V - max(frame interval, largest of the last gaps between published frames), sampled when A moves: between
@@ -6,22 +6,33 @@ chunks A - V is a sawtooth as tall as a chunk and means nothing; a slow camera o
 
 | rule | condition | decision |
 |---|---|---|
-| drop | late > 150 ms | `DropVideoUntil(A - 150 ms)`, monotone |
+| `sync.drop` | late > 150 ms | `DropVideoUntil(A - 150 ms)`, monotone |
+| degrade | late > 150 ms on 3 consecutive samples, each with a new V, past the grace | a step down is asked for |
+| `sync.skip` | late > 45 ms through more than 120 consecutive video outcomes | `SoftSkip(1 of 4)` |
+| `sync.caught_up` | late <= 20 ms for 10 samples of a soft skip | `SoftSkip(0)` |
+| `sync.no_gain` | 200 frames of a soft skip have not gained 10 ms | `SoftSkip(0)`; none for 60 s |
+| `sync.sleep` | a soft skip is on, and there was no sound or no video outcome for 1 s | `SoftSkip(0)` |
 | early video | V ahead of A | none: presentation waits for the audio clock |
 
-The rules sleep, and forget `late`, after 1 s without sound or without a video outcome. Requesting a degrade and the
-soft skip belong here too; they follow with the ladder that they act on.
+After 1 s without sound or without a video outcome the rules sleep: lateness, its runs and any soft skip are forgotten.
+A sample without a new V neither counts for the degrade rule nor resets it: video stands still then, which says nothing
+of its speed. Within 1.5 s of `WorkerTook`, the grace, samples do not count for that rule. The ladder is deaf to it
+while it settles. A soft skip that has gained its 10 ms is measured anew from there, over the next 200 frames.
 """
+
+from collections.abc import Sequence
 
 import msgspec
 from msgspec.structs import replace
 
-from schemas.policy_config import VIDEO_LADDER, PolicyConfig
+from schemas.decisions import DropVideoUntil, PolicyDecision, SoftSkip
+from schemas.ids import EntryId
+from schemas.policy_config import PolicyConfig
 
-RULE_DROP = "sync.drop"
+DROP, SKIP, CAUGHT_UP, NO_GAIN, SLEEP = "sync.drop", "sync.skip", "sync.caught_up", "sync.no_gain", "sync.sleep"
 
 
-class SyncState(msgspec.Struct, frozen=True, array_like=True):
+class SyncState(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """What the sync rules remember. Media times in µs, event times in ms of the metric entry's ID."""
 
     audio_head_us: int | None = None
@@ -31,47 +42,127 @@ class SyncState(msgspec.Struct, frozen=True, array_like=True):
     audio_at_ms: int | None = None
     video_at_ms: int | None = None
     late_us: int | None = None
+    """The last sample; None while nothing is known."""
     floor_us: int | None = None
+    sampled_us: int | None = None
+    """V at the last sample."""
+    late_samples: int = 0
+    late_frames: int = 0
+    """Consecutive video outcomes while late; not counted while soft skip is on."""
+    skipping: bool = False
+    skip_from_us: int = 0
+    """Lateness that the soft skip has to better."""
+    skip_frames: int = 0
+    caught_up: int = 0
+    rest_until_ms: int = 0
 
 
-def on_video(state: SyncState, config: PolicyConfig, *, at_ms: int, published_pts_us: int | None) -> SyncState:
-    """Fold a video outcome; `published_pts_us` is None for a frame that was dropped."""
-    state = replace(_sleep(state, config, at_ms), video_at_ms=at_ms)
-    if published_pts_us is None:
-        return state
-    if state.video_head_us is None:
-        return replace(state, video_head_us=published_pts_us)
-    if published_pts_us <= state.video_head_us:
-        return state
-    gaps = (*state.gaps_us, published_pts_us - state.video_head_us)[-config.sync_gap_memory :]
-    return replace(state, video_head_us=published_pts_us, gaps_us=gaps)
+def on_video(
+    state: SyncState, config: PolicyConfig, entry_id: EntryId, published_us: int | None
+) -> tuple[SyncState, Sequence[PolicyDecision]]:
+    """Fold a video outcome; `published_us` is the frame's pts, or None when it was dropped."""
+    at_ms = entry_id.ms
+    decided: tuple[PolicyDecision, ...] = ()
+    if _quiet(state, config, at_ms):
+        state, decided = _sleep(state, config, entry_id)
+    head_us, gaps_us = state.video_head_us, state.gaps_us
+    if published_us is not None:
+        if head_us is None:
+            head_us = published_us
+        elif published_us > head_us:
+            gaps_us = (*gaps_us, published_us - head_us)[-config.sync_gap_memory :]
+            head_us = published_us
+    late_us, late_frames = state.late_us, 0
+    if state.skipping and late_us is not None:
+        state, more = _on_skip_trial(state, config, entry_id, late_us)
+        decided += more
+    elif late_us is not None and late_us > config.skip_late_us:
+        late_frames = state.late_frames + 1
+        if late_frames > config.skip_frames and at_ms >= state.rest_until_ms:
+            decided += (SoftSkip(cause=str(entry_id), rule=SKIP, of=config.skip_of),)
+            state = replace(state, skipping=True, skip_from_us=late_us, skip_frames=0, caught_up=0)
+            late_frames = 0
+    state = replace(state, video_head_us=head_us, gaps_us=gaps_us, video_at_ms=at_ms, late_frames=late_frames)
+    return state, decided
+
+
+def _on_skip_trial(
+    state: SyncState, config: PolicyConfig, entry_id: EntryId, late_us: int
+) -> tuple[SyncState, tuple[PolicyDecision, ...]]:
+    frames = state.skip_frames + 1
+    if frames < config.skip_trial_frames:
+        return replace(state, skip_frames=frames), ()
+    if state.skip_from_us - late_us >= config.skip_gain_us:
+        return replace(state, skip_frames=0, skip_from_us=late_us), ()
+    state = replace(state, skipping=False, skip_frames=0, rest_until_ms=entry_id.ms + config.skip_rest_ms)
+    return state, (SoftSkip(cause=str(entry_id), rule=NO_GAIN, of=0),)
 
 
 def on_audio(
-    state: SyncState, config: PolicyConfig, *, at_ms: int, end_us: int | None, rung: int = 0
-) -> tuple[SyncState, int | None]:
-    """Fold an audio outcome whose published sound ends at `end_us` (None: skipped); returns a new floor, if any."""
-    state = replace(_sleep(state, config, at_ms), audio_at_ms=at_ms)
+    state: SyncState, config: PolicyConfig, entry_id: EntryId, *, end_us: int | None, interval_us: int, grace: bool
+) -> tuple[SyncState, Sequence[PolicyDecision], bool]:
+    """Fold an audio outcome whose published sound ends at `end_us` (None: skipped).
+
+    `interval_us` is that of the video rung in force; `grace` says that a video worker took over just now. Returns the
+    state, decisions, and whether a step down the video ladder is asked for.
+    """
+    decided: tuple[PolicyDecision, ...] = ()
+    if _quiet(state, config, entry_id.ms):
+        state, decided = _sleep(state, config, entry_id)
     if end_us is None or (state.audio_head_us is not None and end_us <= state.audio_head_us):
-        return state, None
-    state = replace(state, audio_head_us=end_us)
-    if state.video_head_us is None or state.video_at_ms is None:
-        return state, None
-    allowed_us = max(1_000_000 // VIDEO_LADDER[rung].fps, *state.gaps_us, 0)
-    late_us = end_us - state.video_head_us - allowed_us
-    state = replace(state, late_us=late_us)
-    floor_us = end_us - config.sync_drop_us
-    if late_us <= config.sync_drop_us or (state.floor_us is not None and floor_us <= state.floor_us):
-        return state, None
-    return replace(state, floor_us=floor_us), floor_us
+        return replace(state, audio_at_ms=entry_id.ms), decided, False
+    head_us = state.video_head_us
+    if head_us is None:
+        return replace(state, audio_at_ms=entry_id.ms, audio_head_us=end_us), decided, False
+    late_us = end_us - head_us - max(interval_us, *state.gaps_us, 0)
+    floor_us, late_samples, ask = state.floor_us, 0, False
+    if late_us > config.sync_drop_us:
+        wanted_us = end_us - config.sync_drop_us
+        if floor_us is None or wanted_us > floor_us:
+            floor_us = wanted_us
+            decided += (DropVideoUntil(cause=str(entry_id), rule=DROP, floor_us=floor_us),)
+        late_samples = state.late_samples + (head_us != state.sampled_us and not grace)
+        if late_samples >= config.sync_degrade_samples:
+            late_samples, ask = 0, True
+    skipping, caught_up = state.skipping, 0
+    if skipping and late_us <= config.skip_done_us:
+        caught_up = state.caught_up + 1
+        if caught_up >= config.skip_done_samples:
+            skipping, caught_up = False, 0
+            decided += (SoftSkip(cause=str(entry_id), rule=CAUGHT_UP, of=0),)
+    state = replace(
+        state,
+        audio_at_ms=entry_id.ms,
+        audio_head_us=end_us,
+        late_us=late_us,
+        floor_us=floor_us,
+        sampled_us=head_us,
+        late_samples=late_samples,
+        late_frames=state.late_frames if late_us > config.skip_late_us else 0,
+        skipping=skipping,
+        caught_up=caught_up,
+    )
+    return state, decided, ask
 
 
-def _sleep(state: SyncState, config: PolicyConfig, at_ms: int) -> SyncState:
-    """Forget what lateness was measured from when either stream has been quiet for too long."""
-    quiet_ms = config.sync_quiet_us // 1000
+def on_took(state: SyncState) -> SyncState:
+    """Fold a takeover of the video work: what was late under the last owner does not count for the next."""
+    return replace(state, late_samples=0)
+
+
+def _quiet(state: SyncState, config: PolicyConfig, at_ms: int) -> bool:
+    since_ms = at_ms - config.sync_quiet_us // 1000
     video_at, audio_at = state.video_at_ms, state.audio_at_ms
-    if video_at is not None and at_ms - video_at > quiet_ms:
-        state = replace(state, video_head_us=None, video_at_ms=None, gaps_us=(), late_us=None)
-    if audio_at is not None and at_ms - audio_at > quiet_ms:
-        state = replace(state, audio_at_ms=None, late_us=None)
-    return state
+    return (video_at is not None and video_at < since_ms) or (audio_at is not None and audio_at < since_ms)
+
+
+def _sleep(state: SyncState, config: PolicyConfig, entry_id: EntryId) -> tuple[SyncState, tuple[PolicyDecision, ...]]:
+    """Forget lateness, and what it was measured from when that was quiet for too long."""
+    since_ms = entry_id.ms - config.sync_quiet_us // 1000
+    decided = (SoftSkip(cause=str(entry_id), rule=SLEEP, of=0),) if state.skipping else ()
+    if state.video_at_ms is not None and state.video_at_ms < since_ms:
+        state = replace(state, video_head_us=None, video_at_ms=None, gaps_us=(), sampled_us=None)
+    if state.audio_at_ms is not None and state.audio_at_ms < since_ms:
+        state = replace(state, audio_at_ms=None)
+    state = replace(state, late_us=None, late_samples=0, late_frames=0, skipping=False, skip_frames=0, caught_up=0)
+    return state, decided

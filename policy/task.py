@@ -2,33 +2,39 @@
 
 Decision IDs derive from their causes, so a service that was killed between a decision and its snapshot writes the same
 decision under the same ID again, which the bus takes as success; anything else under that ID is a defect and stops it.
+What an abandon leads to, the end of the session, comes between the two as well, and may be done twice.
 """
 
 from collections.abc import Sequence
 
 import structlog
 
-from policy.reducer import Decided, PolicyState, step
+from policy.driver import Driver
+from policy.reducer import Decided
 from policy.snapshot import pack, unpack
 from schemas.bus.base import Entry
+from schemas.decisions import Abandon
 from schemas.errors import CodecError, Conflict
-from schemas.events import EVENT, metric_events
+from schemas.events import EVENT
 from schemas.ids import EntryId
 from schemas.message import encode
+from schemas.session_store import SessionStore
 from schemas.task import Lease, Source
 
 log = structlog.get_logger(__name__)
 
 _SNAPSHOT_EVERY = 200  # events without a decision; folding that many again takes under 2 ms
+ABANDONED = "abandoned"
+"""Why a session ended that policy gave up."""
 
 
 class PolicyTask:
     """Implements `SessionTask` on a session's metrics."""
 
-    def __init__(self, lease: Lease) -> None:
-        """Prepare; no I/O."""
-        self._lease = lease
-        self._state = PolicyState()
+    def __init__(self, lease: Lease, sessions: SessionStore) -> None:
+        """Prepare; no I/O. `sessions` is where an abandoned session is ended."""
+        self._lease, self._sessions = lease, sessions
+        self._driver = Driver()
         self._since_snapshot = 0
 
     @property
@@ -40,24 +46,23 @@ class PolicyTask:
         """Load the snapshot; go on after the last event folded into it."""
         fields = await self._lease.planes.events.get(self._lease.keys.snapshot)
         try:
-            self._state = unpack(fields) or PolicyState()
+            state = unpack(fields)
         except CodecError as error:
             log.warning("snapshot ignored, folding from the start", sid=self._lease.keys.sid, error=str(error))
-            self._state = PolicyState()
-        return EntryId(*self._state.folded)
+            state = None
+        self._driver = Driver(state)
+        return EntryId(*self._driver.state.folded)
 
     async def handle(self, entries: Sequence[Entry]) -> None:
         """Fold every entry and write what it decides."""
         for entry in entries:
-            try:
-                event = metric_events.decode(entry.fields[EVENT])
-            except CodecError as error:
-                # Replay passes over the same entry in the same way, so decisions stay reproducible.
-                log.warning("unreadable metric", sid=self._lease.keys.sid, id=str(entry.id), error=str(error))
-                continue
-            self._state, decisions = step(self._state, entry.id, event)
+            decisions = self._driver.fold(entry.id, entry.fields.get(EVENT, b""))
+            if self._driver.error is not None:
+                sid, error = self._lease.keys.sid, str(self._driver.error)
+                log.warning("unreadable metric", sid=sid, id=str(entry.id), error=error)
             for decided in decisions:
                 await self._write(decided)
+                await self._act(decided)
             self._since_snapshot += 1
             if decisions or self._since_snapshot >= _SNAPSHOT_EVERY:
                 await self._save()
@@ -73,8 +78,13 @@ class PolicyTask:
         if not standing or standing[0].fields[EVENT] != data:
             raise Conflict(f"decision {decision_id} of {self._lease.keys.sid} stands with other content")
 
+    async def _act(self, decided: Decided) -> None:
+        """Do what a decision asks of policy itself: everyone else reads it on the stream."""
+        if isinstance(decided[1], Abandon):
+            await self._sessions.end(self._lease.keys.sid, ABANDONED)
+
     async def _save(self) -> None:
-        await self._lease.planes.events.put(self._lease.keys.snapshot, pack(self._state))
+        await self._lease.planes.events.put(self._lease.keys.snapshot, pack(self._driver.state))
         self._since_snapshot = 0
 
     def end(self) -> None:

@@ -87,6 +87,12 @@ class BusUnavailable(MirageError):
     code = "bus_unavailable"
 
 
+class DownloadFailed(MirageError):
+    """A model file did not come whole. What came is kept, and the next pull goes on from there."""
+
+    code = "download_failed"
+
+
 # --- fix the installation: no retry will ever succeed --------------------------------------------------------------
 
 
@@ -94,3 +100,15 @@ class Misconfigured(MirageError):
     """A setting, file or server is not what Mirage needs. The message names it and what is accepted."""
 
     code = "misconfigured"
+
+
+class ModelMissing(Misconfigured):
+    """A model file is not in the store. The message says how to get it."""
+
+    code = "model_missing"
+
+
+class ModelRefused(Misconfigured):
+    """A model file is not what its contract asks for. The message says what was expected and what was found."""
+
+    code = "model_refused"

@@ -37,6 +37,9 @@ class MediaHeader(Message, frozen=True, kw_only=True):
     trace: str = ""
     enc: str = ""
     """Reserved for payload encryption; empty means plain."""
+    worn: str | None = None
+    """On outputs: the identity that the worker had in force, empty for none. A change reaches a worker while it works,
+    so only the output can tell which input was the first to wear it."""
 
 
 class MediaEntry(NamedTuple):
@@ -67,9 +70,9 @@ def unpack(entry_id: EntryId, fields: Mapping[bytes, bytes]) -> MediaEntry:
     return MediaEntry(entry_id, _headers.decode(header), data)
 
 
-def output_header(source: MediaHeader, *, pts_us: int, sent_us: int) -> MediaHeader:
+def output_header(source: MediaHeader, *, pts_us: int, sent_us: int, worn: str) -> MediaHeader:
     """Return the header of what a worker made from `source`: the same parameters in force, its own times."""
-    return replace(source, pts_us=pts_us, sent_us=sent_us)
+    return replace(source, pts_us=pts_us, sent_us=sent_us, worn=worn)
 
 
 def pcm_duration_us(data: bytes) -> int:

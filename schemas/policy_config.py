@@ -4,7 +4,7 @@ import msgspec
 
 from schemas.message import Count
 
-RULES_VERSION = 1
+RULES_VERSION = 2
 """Changes when the same events under the same config would lead to other decisions."""
 
 
@@ -46,7 +46,8 @@ class PolicyConfig(msgspec.Struct, frozen=True, kw_only=True):
     chunk_shrink_pm: Count = 550
     chunk_shrink_chunks: Count = 120
     chunk_relapse_chunks: Count = 600
-    """A grow within this many chunks of a shrink doubles the next `chunk_shrink_chunks` …"""
+    """A grow within this many chunks of a shrink doubles the next `chunk_shrink_chunks` (and a fail within as many of a
+    restore, the time to the next one) …"""
     chunk_relapse_most: Count = 16
     """… up to this many times."""
     voice_fail_pm: Count = 800
@@ -104,3 +105,23 @@ class PolicyConfig(msgspec.Struct, frozen=True, kw_only=True):
     invalid_frames: Count = 61
     invalid_of: Count = 200
     """`invalid_frames` invalid among the last `invalid_of` received end the session."""
+
+    def __post_init__(self) -> None:
+        """Refuse what no fold could work with: raises ValueError, which decoding turns into `CodecError`."""
+        for name in self.__struct_fields__:
+            value, least = getattr(self, name), int(name in _KEPT)
+            if value.__class__ is not int or value < least:
+                raise ValueError(f"PolicyConfig.{name} is {value!r}; expected a whole number >= {least}")
+
+
+_KEPT = frozenset(
+    {
+        "ratio_memory",
+        "chunk_relapse_most",
+        "latency_reports",
+        "sync_gap_memory",
+        "video_interval_memory",
+        "invalid_frames",
+    }
+)
+"""Thresholds that say how many values are kept, or are multiplied with: none is not a number of them."""
