@@ -18,6 +18,11 @@ COMMANDS = {
     "token": "sessions",
     "identity": "identity",
     "sessions": "sessions",
+    "models": "models",
+    "export": "export",
+    "tail": "tail",
+    "replay": "replay",
+    "policy": "policy",
     "bench": "bench",
     "doctor": "doctor",
 }

@@ -1,12 +1,13 @@
 """Enrols uploads in a process of its own: it takes seconds, and an upload that crashes a decoder takes only that.
 
-Implements `schemas.identity_store.Enroller` with the embedded engines.
+Implements `schemas.identity_store.Enroller`, for every engine that a worker of this installation may run.
 """
 
 import asyncio
 import ctypes
 import io
 import multiprocessing
+import os
 import signal
 import sys
 import wave
@@ -20,12 +21,13 @@ import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
 
+from ops.engines import TemplateMaker, face_enrollers, voice_enrollers
+from ops.settings import read
 from schemas.errors import EnrolmentRefused, Throttled
 from schemas.identity_store import Enrolment
-from workers.video.embedded import EmbeddedFaceEngine
+from workers.video.engine import Frame
 from workers.video.task import fit
-from workers.voice.embedded import EmbeddedVoiceEngine
-from workers.voice.engine import SAMPLE_RATE
+from workers.voice.engine import SAMPLE_RATE, Pcm
 
 MAX_PORTRAIT_PIXELS = 40_000_000
 MAX_VOICE_S = 300
@@ -99,31 +101,29 @@ def _prepare_child() -> None:
 
 
 @cache
-def _face_engine() -> EmbeddedFaceEngine:
-    return EmbeddedFaceEngine()
+def _face_enrollers() -> tuple[TemplateMaker[Frame], ...]:
+    return face_enrollers(read(os.environ))
 
 
 @cache
-def _voice_engine() -> EmbeddedVoiceEngine:
-    return EmbeddedVoiceEngine()
+def _voice_enrollers() -> tuple[TemplateMaker[Pcm], ...]:
+    return voice_enrollers(read(os.environ))
 
 
 def enrol_face(image: bytes) -> Enrolment:
     """Return the enrolment of a JPEG or PNG portrait; raises `EnrolmentRefused`."""
     portrait = fit(decode_image(image), PORTRAIT_SIDE)
-    engine = _face_engine()
-    template = engine.enrol(portrait)
+    templates = {maker.name: maker.enrol(portrait) for maker in _face_enrollers()}
     ok, png = cv2.imencode(".png", portrait)
     if not ok:
         raise EnrolmentRefused("the portrait could not be stored as PNG")
-    return Enrolment(png.tobytes(), {engine.name: template})
+    return Enrolment(png.tobytes(), templates)
 
 
 def enrol_voice(sound: bytes) -> Enrolment:
     """Return the enrolment of a WAV file; raises `EnrolmentRefused`."""
     pcm = decode_wav(sound)
-    engine = _voice_engine()
-    return Enrolment(pcm.astype("<i2").tobytes(), {engine.name: engine.enrol(pcm)})
+    return Enrolment(pcm.astype("<i2").tobytes(), {maker.name: maker.enrol(pcm) for maker in _voice_enrollers()})
 
 
 def decode_image(image: bytes) -> NDArray[np.uint8]:

@@ -9,13 +9,18 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+from ops.policy_file import load_policy
 from schemas.errors import Misconfigured
+from schemas.names import Kind
 from schemas.policy_config import CHUNK_LADDER_MS
+from workers.faults import fault_plan
 
 PREFIX = "MIRAGE_"
 MOST_FACES = 16
+ENGINES = ("auto", "embedded", "neural")
+PROVIDERS = ("tensorrt", "cuda", "coreml", "cpu")
 
 
 def _text(raw: str) -> str:
@@ -58,9 +63,41 @@ def _chunk(raw: str) -> int:
     return int(raw)
 
 
+def _fault(raw: str) -> str:
+    try:
+        fault_plan(raw, Kind.VIDEO)
+    except Misconfigured as error:
+        raise ValueError(str(error)) from None
+    return raw
+
+
+def _policy(raw: str) -> Path:
+    path = Path(raw).expanduser()
+    try:
+        load_policy(path)
+    except Misconfigured as error:
+        raise ValueError(str(error)) from None
+    return path
+
+
 def _url(raw: str) -> str | None:
     if raw and not re.match(r"(redis|rediss|unix)://", raw):
         raise ValueError("expected redis://, rediss:// or unix://")
+    return raw or None
+
+
+def _between(low: float, high: float) -> Callable[[str], float]:
+    def parse(raw: str) -> float:
+        if not re.fullmatch(r"-?\d+(\.\d+)?", raw) or not low <= float(raw) <= high:
+            raise ValueError(f"expected a number from {low} to {high}")
+        return float(raw)
+
+    return parse
+
+
+def _http(raw: str) -> str | None:
+    if raw and not re.match(r"https?://", raw):
+        raise ValueError("expected http:// or https://")
     return raw or None
 
 
@@ -89,10 +126,29 @@ class Settings:
     allowed_origins: tuple[str, ...] = _setting((), _list, "origins that may open sessions; own origin always may")
     jwt_secret: str | None = _setting(None, _optional, "HS256 secret, 32 bytes or more; absent: made in the data dir")
     jwt_keys: Path | None = _setting(None, _path, "JWKS file with verification keys (EdDSA, ES256, RS256) by kid")
-    engine: str = _setting("auto", _one_of("auto", "embedded"), "face engine")
-    voice_engine: str = _setting("auto", _one_of("auto", "embedded"), "voice engine")
+    engine: str = _setting("auto", _one_of(*ENGINES), "face engine; auto: neural where its models and a GPU are")
+    voice_engine: str = _setting("auto", _one_of(*ENGINES), "voice engine; auto: as above")
+    provider: str = _setting("auto", _one_of("auto", *PROVIDERS), "what runs neural graphs; auto: the best that does")
+    cuda_graphs: int = _setting(0, _whole(0, 1), "1: record neural graphs once and replay them, on CUDA and TensorRT")
+    models_dir: Path | None = _setting(None, _path, "model store; absent: models in the data directory")
+    model_mirror: str | None = _setting(
+        None, _optional, "folder or URL that models are pulled from, in place of theirs"
+    )
+    inswapper_url: str | None = _setting(None, _http, "where inswapper_128_fp16.onnx is pulled from; never what it is")
+    codeformer_url: str | None = _setting(None, _http, "where codeformer.pth is pulled from; never what it is")
+    inswapper: str = _setting("fp16", _one_of("fp16", "fp32"), "precision of the neural swap; never changed silently")
+    voice_model: str | None = _setting(None, _optional, "neural voice that is spoken with; absent: the only one there")
+    voice_f0: Literal["rmvpe", "swiftf0", "embedded"] = _setting(
+        "rmvpe", _one_of("rmvpe", "swiftf0", "embedded"), "what measures pitch for the neural voice"
+    )
+    batch_window_ms: int = _setting(4, _whole(0, 5), "how long a frame waits for other sessions' frames, on a GPU, ms")
+    voice_overlap_ms: int = _setting(30, _whole(0, 100), "fade between windows of the neural voice; 0: hard joins, ms")
+    voice_semitones: float = _setting(0.0, _between(-24, 24), "added to the pitch of the neural voice, semitones")
+    voice_formants: float = _setting(0.0, _between(-6, 6), "by which formants of the neural voice move, semitones")
+    voice_index_rate: float = _setting(0.0, _between(0, 1), "how far content is pulled to the neural voice's own")
     video_workers: int = _setting(1, _whole(0, 64), "video worker processes of `mirage up`")
     voice_workers: int = _setting(1, _whole(0, 64), "voice worker processes of `mirage up`")
+    record_workers: int = _setting(1, _whole(0, 64), "record worker processes of `mirage up`")
     sessions_per_worker: int = _setting(4, _whole(1, 256), "sessions that one worker process holds")
     max_faces: int = _setting(
         1, _whole(1, MOST_FACES), "faces swapped at most, the largest first, unless a session says"
@@ -101,10 +157,13 @@ class Settings:
     max_frame_bytes: int = _setting(262_144, _whole(1024, 16_777_216), "largest frame or chunk accepted, bytes")
     media_retention_s: int = _setting(15, _whole(1, 3600), "how long media stays on its stream, s")
     event_ttl_s: int = _setting(3600, _whole(1, 31_536_000), "how long an ended session's events stay, s")
+    archive_dir: Path | None = _setting(None, _path, "recorded sessions; absent: `archives` in the data directory")
     video_deadline_ms: int = _setting(400, _whole(1, 3_600_000), "older frames are dropped, ms")
     audio_deadline_ms: int = _setting(800, _whole(1, 3_600_000), "older chunks are skipped, ms")
     video_order: str = _setting("newest", _one_of("newest", "fifo"), "newest: drop what is superseded; fifo: never")
     lease_ms: int = _setting(3000, _whole(300, 600_000), "a worker silent for this long loses its sessions, ms")
+    fault: str = _setting("", _fault, "slows engines, for tests and demos: video.swap:+60ms@10s..20s; empty: nothing")
+    policy: Path | None = _setting(None, _policy, "TOML file with the thresholds of new sessions; absent: the defaults")
     log_level: str = _setting("info", _one_of("debug", "info", "warning", "error"), "least severe log line")
     log_format: str = _setting("console", _one_of("console", "json"), "log lines for people, or for machines")
 
@@ -125,6 +184,8 @@ def redacted(url: str) -> str:
 
 
 def _shown(name: str, value: str) -> str:
+    if name in ("inswapper_url", "codeformer_url", "model_mirror"):
+        value = value.partition("?")[0]  # a query may be a signature
     return "(hidden)" if name == "jwt_secret" else redacted(value)
 
 

@@ -155,6 +155,7 @@ class System:
     def _plan(self, listener: int) -> list[Child]:
         mirage = [sys.executable, "-m", "ops.cli"]
         workers = [("video", self._settings.video_workers), ("voice", self._settings.voice_workers), ("policy", 1)]
+        workers.append(("record", self._settings.record_workers))
         return [
             Child("ingress", [*mirage, "ingress", "--fd", str(listener)], fds=(listener,)),
             *(Child(f"{kind}-{n}", [*mirage, "worker", kind]) for kind, count in workers for n in range(1, count + 1)),

@@ -3,10 +3,13 @@
 import os
 import secrets
 import socket
+from pathlib import Path
 
+import structlog
+
+from ops.engines import face_engine, voice_engine
 from ops.installation import Installation
 from ops.settings import Settings
-from ops.warm_up import warm_face, warm_voice
 from policy.task import PolicyTask
 from schemas.bus.base import Planes
 from schemas.bus.redis import RedisBus
@@ -17,14 +20,18 @@ from schemas.names import Kind
 from schemas.session_store import SessionStore
 from schemas.task import Lease, SessionTask, TaskFactory
 from workers.engine_thread import EngineThread
+from workers.faults import FaultPlan, fault_plan
 from workers.freshness import Limits, Order
 from workers.media_task import MediaTask
 from workers.runner import Runner
 from workers.runner_settings import RunnerSettings
+from workers.video.batcher import FaceBatcher
 from workers.video.engine import FaceEngine
 from workers.video.task import VideoConverter
 from workers.voice.engine import VoiceEngine
 from workers.voice.task import VoiceConverter
+
+log = structlog.get_logger(__name__)
 
 
 def open_planes(settings: Settings, installation: Installation) -> Planes:
@@ -56,24 +63,6 @@ def session_store(planes: Planes, settings: Settings) -> SessionStore:
     return SessionStore(planes, media_retention_s=settings.media_retention_s, event_ttl_s=settings.event_ttl_s)
 
 
-def face_engine(settings: Settings) -> FaceEngine:
-    """Return the configured face engine, warm; `auto` is the embedded one."""
-    from workers.video.embedded import EmbeddedFaceEngine  # noqa: PLC0415 - loads models: only where it is driven
-
-    if settings.engine not in ("auto", "embedded"):
-        raise Misconfigured(f"MIRAGE_ENGINE={settings.engine} is not available in this build")
-    return warm_face(EmbeddedFaceEngine())
-
-
-def voice_engine(settings: Settings) -> VoiceEngine:
-    """Return the configured voice engine, warm; `auto` is the embedded one."""
-    from workers.voice.embedded import EmbeddedVoiceEngine  # noqa: PLC0415 - loads models: only where it is driven
-
-    if settings.voice_engine not in ("auto", "embedded"):
-        raise Misconfigured(f"MIRAGE_VOICE_ENGINE={settings.voice_engine} is not available in this build")
-    return warm_voice(EmbeddedVoiceEngine())
-
-
 def limits_for(kind: Kind, settings: Settings) -> Limits:
     """Return what a media worker drops. Sound is always worked on in order."""
     if kind is Kind.VIDEO:
@@ -81,14 +70,23 @@ def limits_for(kind: Kind, settings: Settings) -> Limits:
     return Limits(Order.FIFO, settings.audio_deadline_ms)
 
 
+def faults_for(kind: Kind, settings: Settings) -> FaultPlan:
+    """Return how workers of `kind` are slowed on purpose; a worker that is says so in its log."""
+    plan = fault_plan(settings.fault, kind)
+    if plan.faults:
+        log.warning("MIRAGE_FAULT slows this worker", kind=kind.value, fault=settings.fault)
+    return plan
+
+
 def video_factory(planes: Planes, settings: Settings, engine: FaceEngine, thread: EngineThread) -> TaskFactory:
     """Return the maker of video tasks."""
     identities = IdentityStore(planes.events)
-    limits = limits_for(Kind.VIDEO, settings)
+    limits, faults = limits_for(Kind.VIDEO, settings), faults_for(Kind.VIDEO, settings)
+    faces = FaceBatcher(engine, thread, window_ms=settings.batch_window_ms)
 
     def make(lease: Lease) -> SessionTask:
-        converter = VideoConverter(lease, engine=engine, thread=thread, identities=identities)
-        return MediaTask(lease, converter, limits=limits, retention_ms=settings.media_retention_s * 1000)
+        converter = VideoConverter(lease, faces=faces, identities=identities, faults=faults)
+        return MediaTask(lease, converter, limits=limits, retention_ms=settings.media_retention_s * 1000, engine=engine)
 
     return make
 
@@ -96,13 +94,25 @@ def video_factory(planes: Planes, settings: Settings, engine: FaceEngine, thread
 def voice_factory(planes: Planes, settings: Settings, engine: VoiceEngine, thread: EngineThread) -> TaskFactory:
     """Return the maker of voice tasks."""
     identities = IdentityStore(planes.events)
-    limits = limits_for(Kind.VOICE, settings)
+    limits, faults = limits_for(Kind.VOICE, settings), faults_for(Kind.VOICE, settings)
 
     def make(lease: Lease) -> SessionTask:
-        converter = VoiceConverter(lease, engine=engine, thread=thread, identities=identities)
-        return MediaTask(lease, converter, limits=limits, retention_ms=settings.media_retention_s * 1000)
+        converter = VoiceConverter(lease, engine=engine, thread=thread, identities=identities, faults=faults)
+        return MediaTask(lease, converter, limits=limits, retention_ms=settings.media_retention_s * 1000, engine=engine)
 
     return make
+
+
+def archive_dir(settings: Settings) -> Path:
+    """Return the folder of recorded sessions."""
+    return settings.archive_dir or settings.data_dir / "archives"
+
+
+def record_factory(settings: Settings) -> TaskFactory:
+    """Return the maker of record tasks."""
+    from ops.archive.recorder import RecordTask  # noqa: PLC0415 - loads the archive's libraries: only where it is driven
+
+    return lambda lease: RecordTask(lease, folder=archive_dir(settings))
 
 
 def task_factory(kind: Kind, planes: Planes, settings: Settings, thread: EngineThread) -> TaskFactory:
@@ -113,7 +123,10 @@ def task_factory(kind: Kind, planes: Planes, settings: Settings, thread: EngineT
         case Kind.VOICE:
             return voice_factory(planes, settings, voice_engine(settings), thread)
         case Kind.POLICY:
-            return PolicyTask
+            sessions = session_store(planes, settings)
+            return lambda lease: PolicyTask(lease, sessions)
+        case Kind.RECORD:
+            return record_factory(settings)
         case _:
             raise Misconfigured(f"there are no {kind} workers")
 
@@ -134,6 +147,6 @@ def runner(
 
 
 def runner_settings(kind: Kind, settings: Settings) -> RunnerSettings:
-    """Return the lease numbers: beats at a sixth of the lease; policy folds many sessions at little cost."""
-    capacity = settings.sessions_per_worker if kind is not Kind.POLICY else 1024
+    """Return the lease numbers: beats at a sixth of the lease; folding and copying cost little a session."""
+    capacity = {Kind.POLICY: 1024, Kind.RECORD: 64}.get(kind, settings.sessions_per_worker)
     return RunnerSettings(capacity=capacity, lease_ms=settings.lease_ms, beat_ms=max(50, settings.lease_ms // 6))

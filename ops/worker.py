@@ -1,4 +1,4 @@
-"""The process of one worker: `mirage worker video|voice|policy`."""
+"""The process of one worker: `mirage worker video|voice|policy|record`."""
 
 import asyncio
 import os
@@ -19,20 +19,22 @@ from workers.runner import Runner
 log = structlog.get_logger(__name__)
 
 _SERVER_WAIT_S = 30.0
-_STUCK_S = 20.0  # loading models takes one; a frame, milliseconds
+_STUCK_S = 20.0  # a frame takes milliseconds; loading, which may build GPU engines for minutes, holds no session
 
 
 async def run_worker(kind: Kind, settings: Settings) -> None:
     """Work until SIGTERM or SIGINT, then drain."""
     planes = open_planes(settings, Installation(settings.data_dir))
     thread = EngineThread()
-    watching = asyncio.create_task(_end_when_stuck(thread))
     try:
         await await_servers(planes)
         factory: TaskFactory = await thread.run(task_factory, kind, planes, settings, thread)
-        await run_until_signalled(runner(kind, planes, settings, factory))
+        watching = asyncio.create_task(_end_when_stuck(thread))
+        try:
+            await run_until_signalled(runner(kind, planes, settings, factory))
+        finally:
+            watching.cancel()
     finally:
-        watching.cancel()
         thread.close()
         await planes.close()
 

@@ -15,11 +15,13 @@ from rich.table import Table
 
 from ops.commands.common import emit, json_option, run, start
 from ops.embedded_server import find_binary
+from ops.engines import EngineChoice, choose_face, choose_voice, model_store
 from ops.installation import Installation
 from ops.settings import Settings, explain, redacted
 from ops.wiring import check_planes, open_planes
 from schemas.errors import MirageError
 from workers.models import vendored
+from workers.models.runtime import Runtime, problem_with
 
 Check = tuple[str, bool, str]
 
@@ -59,8 +61,10 @@ async def _check(settings: Settings, checks: list[Check]) -> None:
         ("data directory", lambda: _data_dir(settings)),
         ("stream server", lambda: _server_binary(settings)),
         ("vendored models", _models),
-        ("face engine", lambda: "embedded (CPU): the only one in this version"),
-        ("voice engine", lambda: "embedded (CPU): the only one in this version"),
+        ("model store", lambda: _store(settings)),
+        ("neural provider", lambda: _provider(settings)),
+        ("face engine", lambda: _engine(choose_face(settings))),
+        ("voice engine", lambda: _engine(choose_voice(settings))),
     )
     for what, probe in probes:
         try:
@@ -83,6 +87,21 @@ def _models() -> str:
     names = vendored.names()
     total = sum(len(vendored.read(name)) for name in names)
     return f"{len(names)} files, {total / 1e6:.1f} MB, every sha256 as expected"
+
+
+def _store(settings: Settings) -> str:
+    store = model_store(settings)
+    here = [name for name in (*store.manifest, *store.voices()) if store.has(name)]
+    return f"{store.folder}: {', '.join(here) or 'empty (`mirage models list` says what there is)'}"
+
+
+def _provider(settings: Settings) -> str:
+    runtime = Runtime(settings.provider)
+    return runtime.provider if runtime.accelerated else f"{runtime.provider}: {problem_with('cuda')}"
+
+
+def _engine(choice: EngineChoice) -> str:
+    return f"{choice.engine}: {choice.reason}"
 
 
 async def _running(settings: Settings, checks: list[Check]) -> None:

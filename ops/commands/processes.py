@@ -18,7 +18,7 @@ def ingress(fd: int | None) -> None:
 
 
 @click.command()
-@click.argument("kind", type=click.Choice([kind.value for kind in WORK]))
+@click.argument("kind", type=click.Choice([kind.value for kind in (*WORK, Kind.RECORD)]))
 def worker(kind: str) -> None:
     """Run one worker process; SIGTERM drains it."""
     from ops.worker import run_worker  # noqa: PLC0415 - loads engines

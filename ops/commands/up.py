@@ -10,6 +10,7 @@ import click
 from rich.console import Console
 
 from ops.commands.common import LOCAL_USER, run, start
+from ops.engines import choose_face, choose_voice
 from ops.shipped import add_shipped
 from ops.supervisor import System, login_code
 from schemas.bus.redis import RedisBus
@@ -33,6 +34,8 @@ def up(host: str | None, port: int | None, video_workers: int | None, voice_work
     }
     os.environ.update({name: str(value) for name, value in given.items() if value is not None})
     settings = start(role="up")
+    for choose in (choose_face, choose_voice):
+        choose(settings)  # says what is missing, once; workers that cannot load would be started again for ever
     with System(settings, environ=os.environ) as system:
         run(_supervise(system))
 

@@ -145,7 +145,7 @@ class _Flattening:
         # GridSample without align_corners: -1 and 1 are the outer edges of the feature map.
         signed = op("Sub", op("Mul", sampled, constant(2 / side)), constant(1))
         grid = op("Reshape", signed, self._build.indices(1, height, width, 2))
-        sample = {"mode": "bilinear", "padding_mode": "zeros", "align_corners": 0}
+        sample: dict[str, Any] = {"mode": "bilinear", "padding_mode": "zeros", "align_corners": 0}
         self._build.nodes.append(helper.make_node("GridSample", [features, grid], [after.output[0]], **sample))
 
     def _transform_points(self, node: onnx.NodeProto) -> None:

@@ -1,0 +1,1 @@
+"""Sessions as files: what a recorder writes, and what replay and export read."""

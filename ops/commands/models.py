@@ -1,0 +1,260 @@
+"""`mirage models list|pull|verify|convert|add-voice`: what the neural engines need and Mirage does not ship."""
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+from rich.table import Table
+
+from ops.commands.common import emit, json_option, start
+from ops.engines import model_store
+from ops.settings import Settings
+from schemas.errors import MirageError, Misconfigured
+from workers.models.download import Progress as Told
+from workers.models.download import shown
+from workers.models.manifest import CODEFORMER, CODEFORMER_WEIGHTS, GROUPS, VOICES, ModelFile, ModelLicence
+from workers.models.pull import Origins, Puller
+from workers.models.store import ModelReceipt, ModelStore, how_to_get
+
+_COMMERCIAL = {True: "yes", False: "no", None: "not known"}
+_STATES = {"ready": "[green]ready[/]", "missing": "[dim]missing[/]", "wrong": "[red]wrong[/]"}
+
+
+@click.group()
+def models() -> None:
+    """Models of the neural engines: which there are, under which licence, and whether they are here and whole."""
+
+
+@models.command("list")
+@json_option
+def list_models(*, as_json: bool) -> None:
+    """List every model with its licence, and whether it is here. Nothing is hashed, and no network is used."""
+    store = model_store(start(role="models"))
+    rows = [_row(store, entry) for entry in store.manifest.values()]
+    rows += [_voice_row(store, name) for name in store.voices()]
+
+    def human(console: Console) -> None:
+        table = Table(title=str(store.folder))
+        table.add_column("model", no_wrap=True)
+        for heading in ("for", "licence", "commercial", "MB", "here"):
+            table.add_column(heading)
+        for row in rows:
+            size = "-" if row["bytes"] is None else f"{row['bytes'] / 1e6:.0f}"
+            here = _STATES[row["state"]] + (" (your file)" if row["recorded"] else "")
+            table.add_row(row["name"], row["for"], row["licence"], row["commercial"], size, here)
+        console.print(table)
+
+    emit({"folder": str(store.folder), "models": rows}, as_json=as_json, human=human)
+
+
+@models.command()
+@click.argument("names", nargs=-1, required=True, metavar="NAME|face|voice|enhance|all...")
+@click.option("--accept-licence", "accepted", multiple=True, metavar="ID", help="A licence you have read and accept.")
+@click.option("--sha256", help="Take another file, deliberately: the hash it must have. One NAME only.")
+@json_option
+def pull(names: tuple[str, ...], accepted: tuple[str, ...], sha256: str | None, *, as_json: bool) -> None:
+    """Bring models in. What is here and right is left alone, without network; what broke off is continued."""
+    settings = start(role="models")
+    store = model_store(settings)
+    wanted = _expand(names)
+    if sha256 is not None and len(wanted) != 1:
+        raise click.UsageError("--sha256 goes with one NAME")
+    messages = Console(stderr=True)
+    puller = Puller(
+        store,
+        origins=_origins(settings),
+        wait=time.sleep,
+        now=_now,
+        agree=lambda licence: licence.id in accepted or _ask(licence, messages),
+    )
+    pulled = []
+    with store.locked(f"mirage models pull {' '.join(names)}"):
+        for name in wanted:
+            with _bar(name, messages) as told:
+                pulled.append(puller.pull(name, progress=told, sha256=sha256))
+
+    def human(console: Console) -> None:
+        for one in pulled:
+            console.print(f"{one.name}: {one.outcome.value}, sha256 {one.sha256}", soft_wrap=True)
+
+    emit([asdict(one) for one in pulled], as_json=as_json, human=human)
+
+
+@models.command()
+@click.argument("names", nargs=-1, metavar="[NAME]...")
+@json_option
+def verify(names: tuple[str, ...], *, as_json: bool) -> None:
+    """Hash models that are here (all, unless named); exit code 1 when one is not what it should be."""
+    store = model_store(start(role="models"))
+    there = [name for name in {**store.manifest, **store.records().files} if store.path(name).exists()]
+    results = [_verified(store, name) for name in names or there]
+
+    def human(console: Console) -> None:
+        for result in results:
+            mark = "[green]ok[/]" if result["ok"] else "[red]FAILED[/]"
+            console.print(f"{mark} {result['name']}: {result['detail']}", soft_wrap=True)
+        if not results:
+            console.print(f"no models in {store.folder}")
+
+    emit(results, as_json=as_json, human=human)
+    if not all(result["ok"] for result in results):
+        sys.exit(1)
+
+
+@models.command()
+@click.argument("what", type=click.Choice(["codeformer"]))
+@json_option
+def convert(what: str, *, as_json: bool) -> None:
+    """Make codeformer.onnx out of codeformer.pth, once, and check that both give the same pictures."""
+    del what
+    store = model_store(start(role="models"))
+    weights = store.read(CODEFORMER_WEIGHTS)
+    try:
+        from workers.models.codeformer_convert import convert as convert_weights  # noqa: PLC0415 - needs torch
+    except ModuleNotFoundError as error:
+        raise Misconfigured(
+            f"converting needs {error.name}; install the extra: pip install 'mirage[convert]'"
+        ) from None
+    with store.locked("mirage models convert codeformer"):
+        fresh = store.folder / f"{CODEFORMER}.part"
+        difference = convert_weights(weights, fresh)
+        sha256 = store.put(CODEFORMER, fresh.read_bytes(), origin=f"converted from {CODEFORMER_WEIGHTS}", at=_now())
+        fresh.unlink()
+    emit(
+        {"name": CODEFORMER, "sha256": sha256, "largest_difference": difference},
+        as_json=as_json,
+        human=lambda console: console.print(
+            f"{CODEFORMER}: sha256 {sha256}; largest difference to the weights {difference:.1e}", soft_wrap=True
+        ),
+    )
+
+
+@models.command("add-voice")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, readable=True, path_type=Path))
+@click.option("--name", help="Name of the voice; the file's own when absent.")
+@json_option
+def add_voice(file: Path, name: str | None, *, as_json: bool) -> None:
+    """Copy an RVC v2 voice (ONNX) or its index (.index) into the store, and record its hash.
+
+    You attest that the person whose voice it is agreed to it.
+    """
+    store = model_store(start(role="models"))
+    suffix = ".index" if file.suffix == ".index" else ".onnx"
+    kept = f"{VOICES}{name or file.stem}{suffix}"
+    store.path(kept)  # a name that cannot be is refused before the file is read
+    data = file.read_bytes()
+    if suffix == ".onnx":
+        from workers.models.graph_bytes import inspect  # noqa: PLC0415 - not needed by the other commands
+
+        inspect(data, label=file.name)
+    with store.locked("mirage models add-voice"):
+        sha256 = store.put(kept, data, origin=str(file.absolute()), at=_now())
+    emit(
+        {"name": kept, "sha256": sha256},
+        as_json=as_json,
+        human=lambda console: console.print(f"{kept}: sha256 {sha256}", soft_wrap=True),
+    )
+
+
+def _expand(names: tuple[str, ...]) -> list[str]:
+    """Return single names, once each, in order."""
+    groups = {**GROUPS, "all": tuple(name for group in GROUPS.values() for name in group)}
+    return list(dict.fromkeys(single for name in names for single in groups.get(name, (name,))))
+
+
+def _origins(settings: Settings) -> Origins:
+    overrides = {"MIRAGE_INSWAPPER_URL": settings.inswapper_url, "MIRAGE_CODEFORMER_URL": settings.codeformer_url}
+    return Origins(settings.model_mirror, {name: url for name, url in overrides.items() if url})
+
+
+def _row(store: ModelStore, entry: ModelFile) -> dict[str, Any]:
+    recorded = store.records().files.get(entry.name)
+    sha256, size = store.expected(entry.name)
+    source = entry.source
+    return {
+        "name": entry.name,
+        "for": entry.what_for,
+        "licence": entry.licence.title,
+        "licence_id": entry.licence.id,
+        "terms": entry.licence.terms,
+        "commercial": _COMMERCIAL[entry.licence.commercial],
+        "accepted": store.accepted(entry.licence.id),
+        "bytes": size,
+        "sha256": sha256,
+        "from": shown(source.url) if source.url else how_to_get(entry.name),
+        "archive": entry.archive.name if entry.archive else None,
+        "state": _state(store, entry.name),
+        "recorded": None if recorded is None else asdict(recorded),
+    }
+
+
+def _voice_row(store: ModelStore, name: str) -> dict[str, Any]:
+    receipt: ModelReceipt = store.records().files[name]
+    return {
+        "name": name,
+        "for": "voice: a target (RVC v2)",
+        "licence": "yours to know",
+        "licence_id": None,
+        "terms": None,
+        "commercial": _COMMERCIAL[None],
+        "accepted": None,
+        "bytes": receipt.size,
+        "sha256": receipt.sha256,
+        "from": receipt.origin,
+        "archive": None,
+        "state": _state(store, name),
+        "recorded": asdict(receipt),
+    }
+
+
+def _state(store: ModelStore, name: str) -> str:
+    if store.has(name):
+        return "ready"
+    return "wrong" if store.path(name).exists() else "missing"
+
+
+def _verified(store: ModelStore, name: str) -> dict[str, Any]:
+    try:
+        data = store.read(name)
+    except MirageError as error:
+        return {"name": name, "ok": False, "detail": str(error)}
+    return {"name": name, "ok": True, "detail": f"{len(data)} bytes, sha256 {store.expected(name)[0]}"}
+
+
+def _ask(licence: ModelLicence, messages: Console) -> bool:
+    """Ask a person; where there is none, the answer is no."""
+    if not sys.stdin.isatty():
+        return False
+    messages.print(f"{licence.title}\n{licence.terms}\nCommercial use: {_COMMERCIAL[licence.commercial]}")
+    return click.confirm("Have you read it, and do you accept it?", err=True)
+
+
+@contextmanager
+def _bar(name: str, messages: Console) -> Iterator[Told]:
+    """Show a download; nothing appears for a file that is here already."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=messages) as progress:
+        task = progress.add_task(name, total=None, visible=False)
+
+        def tell(done: int, total: int | None) -> None:
+            progress.update(task, completed=done, total=total, visible=True)
+
+        yield tell
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,0 +1,235 @@
+"""Which engine runs, and why; and the engine itself, warm.
+
+`auto` takes the neural engine where all of its models verify and a GPU runs them. On a CPU it stays with the embedded
+one even where the models are there: a swap is 349 GFLOP, seconds a face, and a live stream that arrives late is a
+worse answer than a simpler swap. `neural` takes it wherever it can run at all, or says what is missing.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+import structlog
+
+from ops.settings import Settings
+from ops.warm_up import warm_face, warm_voice
+from schemas.errors import Misconfigured, ModelMissing
+from workers.models import manifest
+from workers.models.store import ModelStore
+from workers.video.engine import FaceEngine, Frame
+from workers.voice.engine import Pcm, VoiceEngine
+
+log = structlog.get_logger(__name__)
+
+Material_contra = TypeVar("Material_contra", contravariant=True)
+
+AUTO, EMBEDDED, NEURAL = "auto", "embedded", "neural"
+SWAPPERS = {"fp16": manifest.SWAPPER, "fp32": manifest.SWAPPER_FP32}
+"""`MIRAGE_INSWAPPER` → file."""
+
+
+@dataclass(frozen=True, slots=True)
+class EngineChoice:
+    """The engine that will run, and the reason in one sentence."""
+
+    engine: str
+    reason: str
+
+
+def models_folder(settings: Settings) -> Path:
+    """Return the folder of the model store."""
+    return settings.models_dir or settings.data_dir / "models"
+
+
+def model_store(settings: Settings) -> ModelStore:
+    """Return the model store; nothing is made or read yet."""
+    return ModelStore(models_folder(settings))
+
+
+def face_models(settings: Settings) -> tuple[str, ...]:
+    """Return the models that the neural face engine cannot do without. Raises `ModelMissing` when one is not there."""
+    needed = (manifest.DETECTOR, manifest.RECOGNISER, SWAPPERS[settings.inswapper])
+    return _there(settings, needed, "face")
+
+
+def voice_models(settings: Settings) -> tuple[str, ...]:
+    """Return the models that the neural voice engine cannot do without, the voice last.
+
+    Raises `ModelMissing` when one is not there, `Misconfigured` when several voices are and none is chosen.
+    """
+    pitch = (manifest.PITCH,) if settings.voice_f0 == "rmvpe" else ()
+    return (*_there(settings, (manifest.CONTENT_ENCODER, *pitch), "voice"), _voice(settings))
+
+
+def choose_face(settings: Settings) -> EngineChoice:
+    """Return the face engine that `settings` lead to.
+
+    Raises `ModelMissing`, `ModelRefused` or `Misconfigured` when the neural one is asked for and cannot run.
+    """
+    return _choose("MIRAGE_ENGINE", settings.engine, settings, face_models)
+
+
+def choose_voice(settings: Settings) -> EngineChoice:
+    """Return the voice engine that `settings` lead to; raises as `choose_face` does."""
+    return _choose("MIRAGE_VOICE_ENGINE", settings.voice_engine, settings, voice_models)
+
+
+def face_engine(settings: Settings) -> FaceEngine:
+    """Return the chosen face engine, warm. Raises as `choose_face` does, and when a graph does not pass its tests."""
+    choice = choose_face(settings)
+    log.info("face engine", engine=choice.engine, reason=choice.reason)
+    return warm_face(neural_face(settings) if choice.engine == NEURAL else embedded_face())
+
+
+def voice_engine(settings: Settings) -> VoiceEngine:
+    """Return the chosen voice engine, warm. Raises as `choose_voice` does, and when a graph does not pass its tests."""
+    choice = choose_voice(settings)
+    log.info("voice engine", engine=choice.engine, reason=choice.reason)
+    return warm_voice(neural_voice(settings) if choice.engine == NEURAL else embedded_voice())
+
+
+def embedded_face() -> FaceEngine:
+    """Return the embedded face engine."""
+    from workers.video.embedded import EmbeddedFaceEngine  # noqa: PLC0415 - loads models: only where it is driven
+
+    return EmbeddedFaceEngine()
+
+
+def embedded_voice() -> VoiceEngine:
+    """Return the embedded voice engine."""
+    from workers.voice.embedded import EmbeddedVoiceEngine  # noqa: PLC0415 - loads models: only where it is driven
+
+    return EmbeddedVoiceEngine()
+
+
+def neural_face(settings: Settings) -> FaceEngine:
+    """Return the neural face engine."""
+    from workers.models.runtime import Runtime  # noqa: PLC0415 - as above
+    from workers.video.neural.engine import load_neural_face  # noqa: PLC0415
+
+    runtime = Runtime(
+        settings.provider, cache_dir=models_folder(settings) / "cache", cuda_graphs=bool(settings.cuda_graphs)
+    )
+    return load_neural_face(model_store(settings), runtime, inswapper=SWAPPERS[settings.inswapper])
+
+
+def neural_voice(settings: Settings) -> VoiceEngine:
+    """Return the neural voice engine."""
+    from workers.models.runtime import Runtime  # noqa: PLC0415 - as above
+    from workers.voice.neural.engine import load_neural_voice  # noqa: PLC0415
+    from workers.voice.neural.settings import NeuralVoiceSettings  # noqa: PLC0415
+
+    store, voice = model_store(settings), _voice(settings)
+    index = voice.removesuffix(".onnx") + ".index"
+    return load_neural_voice(
+        store,
+        Runtime(settings.provider, cache_dir=models_folder(settings) / "cache"),
+        voice=voice,
+        f0=settings.voice_f0,
+        index=index if settings.voice_index_rate and store.has(index) else "",
+        settings=NeuralVoiceSettings(
+            overlap_ms=settings.voice_overlap_ms,
+            semitones=settings.voice_semitones,
+            formant_semitones=settings.voice_formants,
+            index_rate=settings.voice_index_rate,
+        ),
+    )
+
+
+class TemplateMaker(Protocol[Material_contra]):
+    """What enrols: an engine, or that part of one."""
+
+    @property
+    def name(self) -> str:
+        """Name of the engine that reads the templates."""
+        ...
+
+    def enrol(self, material: Material_contra, /) -> bytes:
+        """Return the template. Raises `EnrolmentRefused`."""
+        ...
+
+
+def face_enrollers(settings: Settings) -> tuple[TemplateMaker[Frame], ...]:
+    """Return what a new portrait is enrolled with: the embedded engine, and the neural one where its models are.
+
+    Whichever a worker runs then finds its template; a worker may have a GPU where this process has none. Raises
+    `ModelMissing` when the neural engine is asked for and its models are not here.
+    """
+    if settings.engine == EMBEDDED or not _present(face_models, settings, must=settings.engine == NEURAL):
+        return (embedded_face(),)
+    from ops.neural_enrolment import PortraitEnroller  # noqa: PLC0415 - as above
+
+    return embedded_face(), PortraitEnroller(model_store(settings), inswapper=SWAPPERS[settings.inswapper])
+
+
+def voice_enrollers(settings: Settings) -> tuple[TemplateMaker[Pcm], ...]:
+    """Return what a new voice is enrolled with; see `face_enrollers`."""
+    must = settings.voice_engine == NEURAL
+    if settings.voice_engine == EMBEDDED or not _present(voice_models, settings, must=must):
+        return (embedded_voice(),)
+    return embedded_voice(), neural_voice(replace(settings, provider="cpu"))
+
+
+def _present(models: Callable[[Settings], tuple[str, ...]], settings: Settings, *, must: bool) -> bool:
+    try:
+        models(settings)
+    except Misconfigured:
+        if must:
+            raise
+        return False
+    return True
+
+
+def _there(settings: Settings, needed: tuple[str, ...], group: str) -> tuple[str, ...]:
+    store = model_store(settings)
+    missing = [name for name in needed if not store.has(name)]
+    if missing:
+        pull = group if set(missing) <= set(manifest.GROUPS[group]) else " ".join(missing)
+        raise ModelMissing(
+            f"{', '.join(missing)} not in {store.folder}; `mirage models pull {pull}` gets what is missing"
+        )
+    return needed
+
+
+def _voice(settings: Settings) -> str:
+    """Return the name of the voice that is spoken with."""
+    store = model_store(settings)
+    voices = store.voices()
+    if settings.voice_model is not None:
+        wanted = f"{manifest.VOICES}{settings.voice_model.removesuffix('.onnx')}.onnx"
+        if wanted not in voices:
+            known = ", ".join(name.removeprefix(manifest.VOICES).removesuffix(".onnx") for name in voices) or "none"
+            raise ModelMissing(f"MIRAGE_VOICE_MODEL={settings.voice_model} is not in {store.folder}; there: {known}")
+        return wanted
+    if not voices:
+        raise ModelMissing(f"there is no voice in {store.folder}; `mirage models add-voice FILE` adds one")
+    if len(voices) > 1:
+        raise Misconfigured(f"several voices are in {store.folder}: {', '.join(voices)}; set MIRAGE_VOICE_MODEL to one")
+    return voices[0]
+
+
+def _choose(
+    variable: str, asked: str, settings: Settings, models: Callable[[Settings], tuple[str, ...]]
+) -> EngineChoice:
+    if asked == EMBEDDED:
+        return EngineChoice(EMBEDDED, f"{variable}=embedded")
+    try:
+        needed = models(settings)
+        from workers.models.runtime import Runtime  # noqa: PLC0415 - loads ONNX Runtime: only where models are
+
+        runtime = Runtime(settings.provider)
+        if asked == AUTO and not runtime.accelerated:
+            return EngineChoice(
+                EMBEDDED,
+                "the neural engine's models are there, but no GPU: on a CPU it is far from real time. "
+                f"{variable}=neural forces it",
+            )
+        for name in needed:
+            model_store(settings).read(name)
+    except Misconfigured as error:
+        if asked == AUTO:
+            return EngineChoice(EMBEDDED, f"the neural engine cannot run: {error}")
+        raise type(error)(f"{variable}=neural cannot run: {error}") from None
+    where = runtime.provider if runtime.accelerated else f"{runtime.provider}, far from real time"
+    return EngineChoice(NEURAL, f"every model verifies; on {where}")

@@ -1,0 +1,110 @@
+"""`mirage export`, and sessions from wherever they are."""
+
+from pathlib import Path
+
+import pytest
+
+from ops.archive.export import export_archive
+from ops.archive.find import find_file
+from ops.archive.live import fetch_session
+from ops.archive.model import EVENT_STREAMS, STREAMS, EmptyArchive
+from ops.archive.reader import open_archive
+from schemas.bus.base import Planes
+from schemas.errors import Conflict, NotFound
+from tests.ops.archive.sessions import MadeUp, content, short_session, write
+from tests.ops.archive.studio import Stage, mirage, report
+
+
+async def test_a_live_session_is_exported_as_it_stands(
+    planes: Planes, server_urls: tuple[str, str], tmp_path: Path
+) -> None:
+    stage = Stage(planes, tmp_path)
+    await stage.create()
+    await stage.publish(30)
+    out = tmp_path / "out.mcap"
+    said = report(mirage(server_urls, tmp_path / "archives", "export", stage.sid, "-o", str(out), "--json"))
+    kept, exported = await fetch_session(planes, stage.sid), open_archive(out)
+    assert content(exported) == content(kept)
+    assert exported.problems == ()
+    assert exported.record == kept.record
+    assert said["entries"] == {stream: len(entries) for stream, entries in content(kept).items()}
+    assert said["problems"] == []
+    assert said["bytes"] == out.stat().st_size
+
+
+async def test_events_only_leaves_media_out_and_misses_nothing(
+    planes: Planes, server_urls: tuple[str, str], tmp_path: Path
+) -> None:
+    stage = Stage(planes, tmp_path)
+    await stage.create()
+    await stage.publish(10)
+    out = tmp_path / "out.mcap"
+    report(mirage(server_urls, tmp_path, "export", stage.sid, "-o", str(out), "--events-only", "--json"))
+    exported = open_archive(out)
+    assert exported.problems == ()
+    for stream, entries in content(exported).items():
+        assert bool(entries) == (stream in EVENT_STREAMS)
+
+
+def test_a_torn_archive_is_repaired(tmp_path: Path, server_urls: tuple[str, str]) -> None:
+    found, torn, out = short_session(), tmp_path / "torn.mcap", tmp_path / "out.mcap"
+    data = write(torn, found, finish=False, chunk_bytes=8_000)
+    torn.write_bytes(data[:-5_000])
+    before = content(open_archive(torn))
+    done = mirage(server_urls, tmp_path, "export", str(torn), "-o", str(out), "--json")
+    assert "the index at the end is missing" in done.stderr
+    assert report(done)["problems"]
+    repaired = open_archive(out)
+    assert content(repaired) == before
+    assert not any(problem.startswith("the index") for problem in repaired.problems)
+    assert any(problem.startswith("copied without: ") for problem in repaired.problems), "what is gone stays gone"
+    assert out.stat().st_mode & 0o777 == 0o600
+
+
+def test_mistakes_are_named(tmp_path: Path, server_urls: tuple[str, str]) -> None:
+    (tmp_path / "there.mcap").write_text("dear diary")
+    write(tmp_path / "a.mcap", short_session(frames=2))
+    for arguments, code, words in [
+        (("none", "-o", "x.mcap"), 1, "no session none"),
+        (("no/such.mcap", "-o", "x.mcap"), 1, "no file no/such.mcap"),
+        ((str(tmp_path / "there.mcap"), "-o", "x.mcap"), 1, "is not an archive of Mirage"),
+        ((str(tmp_path / "a.mcap"), "-o", str(tmp_path / "there.mcap")), 1, "is there already"),
+        ((str(tmp_path / "a.mcap"), "-o", "/proc/none/x.mcap"), 2, "cannot be written"),
+    ]:
+        done = mirage(server_urls, tmp_path, "export", *arguments)
+        assert (done.returncode, words in done.stderr) == (code, True), done.stderr
+    assert (tmp_path / "there.mcap").read_text() == "dear diary"
+
+
+def test_an_export_appears_whole_or_not_at_all(tmp_path: Path) -> None:
+    with pytest.raises(EmptyArchive, match="no entry in metrics, policy, control"):
+        export_archive(MadeUp({"video:in": short_session()["video:in"]}), tmp_path / "out.mcap", EVENT_STREAMS)
+    assert list(tmp_path.iterdir()) == []
+    export_archive(MadeUp(short_session()), tmp_path / "out.mcap", STREAMS)
+    with pytest.raises(Conflict):
+        export_archive(MadeUp(short_session()), tmp_path / "out.mcap", STREAMS)
+    assert [path.name for path in tmp_path.iterdir()] == ["out.mcap"]
+
+
+def test_a_session_is_found_by_file_or_by_its_archive(tmp_path: Path) -> None:
+    write(tmp_path / "abc.mcap", short_session(frames=2))
+    assert find_file(str(tmp_path / "abc.mcap"), tmp_path / "other") == tmp_path / "abc.mcap"
+    assert find_file("abc", tmp_path) == tmp_path / "abc.mcap"
+    assert find_file("abd", tmp_path) is None
+    with pytest.raises(NotFound, match="no session ID either"):
+        find_file("../abc", tmp_path)
+
+
+async def test_a_session_that_is_gone_is_named(planes: Planes) -> None:
+    with pytest.raises(NotFound, match="no session gone"):
+        await fetch_session(planes, "gone")
+
+
+async def test_what_retention_took_is_counted(planes: Planes, tmp_path: Path) -> None:
+    stage = Stage(planes, tmp_path)
+    await stage.create()
+    await stage.publish(20)
+    await planes.media.delete([stage.keys.video_out])
+    session = await fetch_session(planes, stage.sid)
+    assert [problem.split(",")[0] for problem in session.problems] == ["video:out: 20 entries are missing"]
+    assert (await fetch_session(planes, stage.sid, EVENT_STREAMS)).problems == ()

@@ -1,0 +1,207 @@
+"""`mirage models` as real processes: what it prints, its exit codes, two at once, and one that is killed."""
+
+import asyncio
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.waiting import until
+from tests.workers.models.file_server import FileServer, Hosted, serving
+from tests.workers.models.graphs import scaled
+from workers.models.manifest import MANIFEST
+from workers.models.store import ModelStore
+
+ROOT = Path(__file__).parents[2]
+DATA = np.random.default_rng(5).bytes(2_000_003)
+DIGEST = hashlib.sha256(DATA).hexdigest()
+
+
+@pytest.fixture
+def server() -> Iterator[FileServer]:
+    with serving() as running:
+        running.files["/rmvpe.onnx"] = Hosted(DATA)
+        yield running
+
+
+class MirageModels:
+    """Runs `mirage models` on a store of its own, pulling from a mirror on loopback."""
+
+    def __init__(self, folder: Path, server: FileServer) -> None:
+        self.store = ModelStore(folder / "models")
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("MIRAGE_")}
+        self.environ = kept | {
+            "MIRAGE_MODELS_DIR": str(self.store.folder),
+            "MIRAGE_DATA_DIR": str(folder / "data"),
+            "MIRAGE_MODEL_MIRROR": server.url,
+        }
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-m", "ops.cli", "models", *arguments],
+            env=self.environ,
+            cwd=ROOT,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def run(self, *arguments: str) -> tuple[int, str, str]:
+        process = self.start(*arguments)
+        out, err = process.communicate(timeout=60)
+        return process.returncode, out, err
+
+
+@pytest.fixture
+def command(tmp_path: Path, server: FileServer) -> MirageModels:
+    return MirageModels(tmp_path, server)
+
+
+def test_the_list_names_every_model_with_its_licence(command: MirageModels) -> None:
+    code, out, _ = command.run("list", "--json")
+    assert code == 0
+    rows = {row["name"]: row for row in json.loads(out)["models"]}
+    assert set(rows) == set(MANIFEST)
+    assert rows["inswapper_128_fp16.onnx"]["commercial"] == "no"
+    assert rows["rmvpe.onnx"]["commercial"] == "yes"
+    assert {row["state"] for row in rows.values()} == {"missing"}
+    assert not command.store.folder.exists()
+
+
+def test_a_pull_is_verified_listed_and_offline_afterwards(command: MirageModels, server: FileServer) -> None:
+    code, out, err = command.run("pull", "rmvpe.onnx", "--sha256", DIGEST, "--json")
+    assert code == 0, err
+    assert [(one["name"], one["outcome"], one["sha256"]) for one in json.loads(out)] == [
+        ("rmvpe.onnx", "pulled", DIGEST)
+    ]
+    server.asked.clear()
+    code, out, _ = command.run("pull", "rmvpe.onnx", "--json")
+    assert (code, json.loads(out)[0]["outcome"], server.asked) == (0, "present", [])
+    code, out, _ = command.run("verify", "--json")
+    assert (code, [row["ok"] for row in json.loads(out)]) == (0, [True])
+    code, out, _ = command.run("list", "--json")
+    rows = {row["name"]: row for row in json.loads(out)["models"]}
+    assert rows["rmvpe.onnx"]["state"] == "ready"
+    assert rows["rmvpe.onnx"]["recorded"]["origin"] == f"{server.url}/rmvpe.onnx"
+
+
+def test_verify_fails_on_a_flipped_byte(command: MirageModels) -> None:
+    command.store.put("rmvpe.onnx", DATA, origin="here", at="now")
+    (command.store.folder / "rmvpe.onnx").write_bytes(DATA[:-1] + bytes([DATA[-1] ^ 1]))
+    code, out, _ = command.run("verify", "--json")
+    assert code == 1
+    assert DIGEST in json.loads(out)[0]["detail"]
+
+
+def test_a_licence_that_nobody_accepts_is_exit_code_4(command: MirageModels, server: FileServer) -> None:
+    code, _, err = command.run("pull", "face")
+    assert code == 4
+    assert "--accept-licence insightface" in err
+    assert server.asked == []
+
+
+def test_a_licence_accepted_on_the_command_line_is_recorded(command: MirageModels, server: FileServer) -> None:
+    server.files["/codeformer.pth"] = Hosted(DATA)
+    code, _, err = command.run("pull", "codeformer.pth", "--sha256", DIGEST, "--accept-licence", "s-lab")
+    assert code == 0, err
+    assert command.store.accepted("s-lab") is not None
+    assert command.store.read("codeformer.pth") == DATA
+
+
+def test_a_wrong_file_is_exit_code_2_and_not_kept(command: MirageModels, server: FileServer) -> None:
+    code, _, err = command.run("pull", "rmvpe.onnx")
+    assert code == 2
+    assert f"is {len(DATA)} bytes long" in err
+    assert not command.store.has("rmvpe.onnx")
+    assert len(server.asked) == 1
+
+
+def test_an_override_replaces_the_mirror(command: MirageModels, server: FileServer) -> None:
+    server.files["/mine"] = Hosted(DATA)
+    command.environ["MIRAGE_INSWAPPER_URL"] = f"{server.url}/mine"
+    arguments = ("--sha256", DIGEST, "--accept-licence", "insightface")
+    code, _, err = command.run("pull", "inswapper_128_fp16.onnx", *arguments)
+    assert code == 0, err
+    assert [asked.path for asked in server.asked] == ["/mine"]
+
+
+async def test_two_pulls_at_once_do_not_write_one_file(command: MirageModels, server: FileServer) -> None:
+    """The second names the first and leaves; the first is not disturbed."""
+    hosted = server.files["/rmvpe.onnx"] = Hosted(DATA, stall_after=[100_000])
+    first = command.start("pull", "rmvpe.onnx", "--sha256", DIGEST)
+    part = command.store.folder / "rmvpe.onnx.part"
+    await until(lambda: asyncio.to_thread(_is_longer, part, 0), within_s=30, what="the first pull writes")
+    code, _, err = command.run("pull", "rmvpe.onnx", "--sha256", DIGEST)
+    assert code == 1
+    assert f"in use by pid {first.pid} (mirage models pull rmvpe.onnx)" in err
+    hosted.go_on.set()
+    _, err = await asyncio.to_thread(first.communicate, timeout=60)
+    assert first.returncode == 0, err
+    assert command.store.read("rmvpe.onnx") == DATA
+    assert len(server.asked) == 1
+
+
+async def test_a_killed_pull_is_continued_by_the_next(command: MirageModels, server: FileServer) -> None:
+    """SIGKILL in the middle: the lock is free, half a file is no model, and what came is not fetched again."""
+    server.files["/rmvpe.onnx"] = Hosted(DATA, stall_after=[1_000_000])
+    first = command.start("pull", "rmvpe.onnx", "--sha256", DIGEST)
+    part = command.store.folder / "rmvpe.onnx.part"
+    await until(lambda: asyncio.to_thread(_is_longer, part, 999_999), within_s=30, what="a megabyte came")
+    first.send_signal(signal.SIGKILL)
+    first.communicate(timeout=30)
+    assert not command.store.path("rmvpe.onnx").exists()
+    code, _, err = command.run("pull", "rmvpe.onnx", "--sha256", DIGEST)
+    assert code == 0, err
+    assert command.store.read("rmvpe.onnx") == DATA
+    assert [asked.range for asked in server.asked] == [None, "bytes=1000000-"]
+
+
+def test_converting_without_the_weights_says_what_to_pull(command: MirageModels) -> None:
+    code, _, err = command.run("convert", "codeformer")
+    assert code == 2
+    assert "mirage models pull codeformer.pth" in err
+
+
+def test_what_is_no_checkpoint_is_not_converted(command: MirageModels) -> None:
+    """Without torch the message says how to install it; with torch, what is wrong with the file."""
+    command.store.put("codeformer.pth", b"no checkpoint", origin="here", at="now")
+    code, _, err = command.run("convert", "codeformer")
+    assert code == 2
+    assert ("not a torch checkpoint" if find_spec("torch") else "pip install 'mirage[convert]'") in " ".join(
+        err.split()
+    )
+    assert not command.store.has("codeformer.onnx")
+
+
+def test_a_voice_is_copied_recorded_and_listed(command: MirageModels, tmp_path: Path) -> None:
+    graph = scaled()
+    (tmp_path / "anna.onnx").write_bytes(graph)
+    code, out, err = command.run("add-voice", str(tmp_path / "anna.onnx"), "--json")
+    assert code == 0, err
+    assert json.loads(out) == {"name": "voices/anna.onnx", "sha256": hashlib.sha256(graph).hexdigest()}
+    assert command.store.read("voices/anna.onnx") == graph
+    _, out, _ = command.run("list", "--json")
+    assert [row["state"] for row in json.loads(out)["models"] if row["name"] == "voices/anna.onnx"] == ["ready"]
+
+
+def test_a_file_that_is_no_graph_does_not_become_a_voice(command: MirageModels, tmp_path: Path) -> None:
+    (tmp_path / "anna.onnx").write_bytes(b"not a graph")
+    code, _, err = command.run("add-voice", str(tmp_path / "anna.onnx"))
+    assert code == 2
+    assert "anna.onnx is not an ONNX file" in err
+    code, _, err = command.run("add-voice", str(tmp_path / "anna.onnx"), "--name", "../anna")
+    assert code == 2
+    assert "there is no model" in err
+
+
+def _is_longer(path: Path, length: int) -> bool:
+    return path.exists() and path.stat().st_size > length
