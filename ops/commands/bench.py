@@ -1,4 +1,4 @@
-"""`mirage bench pipeline|engines`."""
+"""`mirage bench pipeline|engines|policy`."""
 
 import json
 from typing import Any
@@ -56,3 +56,16 @@ def engines(frames: int, seconds: int, *, as_json: bool) -> None:
         task = bar.add_task("work", total=frames + 2)
         figures = measure(frames, seconds, lambda n: bar.advance(task, n))
     _show("engines", figures.as_json(), as_json=as_json)
+
+
+@bench.command()
+@click.option("--runs", default=5, show_default=True, type=click.IntRange(1, 100), help="Runs of each; medians count.")
+@json_option
+def policy(runs: int, *, as_json: bool) -> None:
+    """Speed of folding an hour's events, of a report of ten minutes, and of writing an archive."""
+    from ops.bench.policy import measure  # noqa: PLC0415 - loads the archive's libraries
+
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("runs", total=4 * runs)
+        figures = measure(runs, lambda n: bar.advance(task, n))
+    _show("policy", figures, as_json=as_json)

@@ -1,0 +1,1 @@
+"""One self-contained HTML page about a session: timeline, pictures, decisions."""
