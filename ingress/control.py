@@ -31,11 +31,13 @@ class PlaybackReport(_Control, frozen=True, kw_only=True, tag="playback"):
 
 
 class SettingsWish(_Control, frozen=True, kw_only=True, tag="settings"):
-    """Wear other identities from now on; an empty ID takes one off, an absent one stays."""
+    """Wear other identities from now on, or tune how; an empty ID takes one off, what is absent stays."""
 
     NEEDS: ClassVar[Scope | None] = Scope.CONTROL
     face: str | None = None
     voice: str | None = None
+    fidelity: Annotated[float, msgspec.Meta(ge=0, le=1)] | None = None
+    """CodeFormer's, where it runs: higher keeps closer to the swapped face."""
 
 
 class PanicKey(_Control, frozen=True, kw_only=True, tag="panic"):

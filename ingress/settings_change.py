@@ -24,5 +24,6 @@ async def change_settings(services: Services, record: SessionRecord, wish: Setti
             ends_ms.append(identity.consent.expires_ms)
     if ends_ms:
         await services.sessions.limit(record.sid, expires_ms=min(ends_ms))
-    fact = SettingsChanged(face=wish.face, voice=wish.voice)
+    fidelity_pm = None if wish.fidelity is None else round(wish.fidelity * 1000)
+    fact = SettingsChanged(face=wish.face, voice=wish.voice, fidelity_pm=fidelity_pm)
     await services.planes.events.append(SessionKeys(record.sid).control, {EVENT: encode(fact)})

@@ -106,12 +106,26 @@ def embedded_voice() -> VoiceEngine:
 def neural_face(settings: Settings) -> FaceEngine:
     """Return the neural face engine."""
     from workers.models.runtime import Runtime  # noqa: PLC0415 - as above
+    from workers.video.neural.codeformer import load_codeformer  # noqa: PLC0415
     from workers.video.neural.engine import load_neural_face  # noqa: PLC0415
 
+    store = model_store(settings)
     runtime = Runtime(
         settings.provider, cache_dir=models_folder(settings) / "cache", cuda_graphs=bool(settings.cuda_graphs)
     )
-    return load_neural_face(model_store(settings), runtime, inswapper=SWAPPERS[settings.inswapper])
+    enhancer = load_codeformer(store, runtime, fidelity=settings.codeformer_fidelity, every=settings.codeformer_every)
+    return load_neural_face(store, runtime, inswapper=SWAPPERS[settings.inswapper], enhancer=enhancer)
+
+
+def enhancement(settings: Settings) -> str:
+    """Return in one sentence whether CodeFormer restores swapped faces, and what it would take."""
+    if settings.codeformer_every == 0:
+        return "none: MIRAGE_CODEFORMER_EVERY is 0"
+    if not model_store(settings).has(manifest.CODEFORMER):
+        return (
+            f"none: no {manifest.CODEFORMER} (`mirage models pull codeformer`, then `mirage models convert codeformer`)"
+        )
+    return f"CodeFormer on every {settings.codeformer_every}. frame of a face, where the neural engine runs"
 
 
 def neural_voice(settings: Settings) -> VoiceEngine:

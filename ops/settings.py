@@ -57,6 +57,12 @@ def _whole(low: int, high: int) -> Callable[[str], int]:
     return parse
 
 
+def _share(raw: str) -> float:
+    if not re.fullmatch(r"[01](\.\d+)?|\.\d+", raw) or float(raw) > 1:
+        raise ValueError("expected a number from 0 to 1, such as 0.75")
+    return float(raw)
+
+
 def _chunk(raw: str) -> int:
     if raw not in map(str, CHUNK_LADDER_MS):
         raise ValueError(f"expected one of {', '.join(map(str, CHUNK_LADDER_MS))}")
@@ -141,6 +147,8 @@ class Settings:
     voice_f0: Literal["rmvpe", "swiftf0", "embedded"] = _setting(
         "rmvpe", _one_of("rmvpe", "swiftf0", "embedded"), "what measures pitch for the neural voice"
     )
+    codeformer_fidelity: float = _setting(0.75, _share, "0 to 1: how close CodeFormer keeps to the swapped face")
+    codeformer_every: int = _setting(4, _whole(0, 100), "CodeFormer runs on every n-th frame of a face; 0: never")
     batch_window_ms: int = _setting(4, _whole(0, 5), "how long a frame waits for other sessions' frames, on a GPU, ms")
     voice_overlap_ms: int = _setting(30, _whole(0, 100), "fade between windows of the neural voice; 0: hard joins, ms")
     voice_semitones: float = _setting(0.0, _between(-24, 24), "added to the pitch of the neural voice, semitones")

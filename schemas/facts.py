@@ -17,6 +17,8 @@ class SettingsChanged(Message, frozen=True, kw_only=True):
 
     face: str | None = None
     voice: str | None = None
+    fidelity_pm: int | None = None
+    """How close an enhancer keeps to the swapped face, per mille."""
 
 
 class PanicSet(Message, frozen=True, kw_only=True):

@@ -162,7 +162,8 @@ class MediaTask:
         self._pending.clear()
         face = next((change.face for change in newest_first if change.face is not None), None)
         voice = next((change.voice for change in newest_first if change.voice is not None), None)
-        await self._converter.change(SettingsChanged(face=face, voice=voice))
+        fidelity_pm = next((change.fidelity_pm for change in newest_first if change.fidelity_pm is not None), None)
+        await self._converter.change(SettingsChanged(face=face, voice=voice, fidelity_pm=fidelity_pm))
 
     async def _newest_ms(self, entries: Sequence[Entry]) -> int:
         """Return the stream time of the newest input; after a takeover that may be far beyond this batch."""

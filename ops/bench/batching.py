@@ -14,10 +14,18 @@ import numpy as np
 
 from workers.engine_thread import EngineThread
 from workers.video.batcher import FaceBatcher
-from workers.video.engine import FaceOutcome, FaceResult, FaceSession, FaceSettings, Frame
+from workers.video.engine import FaceOutcome, FaceResult, FaceSession, FaceSettings, FaceTuning, Frame
 
 CALL_MS, FACE_MS = 6.0, 0.8
 _FPS, _SECONDS, _WARM_UP_FRAMES = 20, 5, 10
+
+
+class PacedSession:
+    """Nothing to remember."""
+
+    def __init__(self) -> None:
+        """Start as every session does."""
+        self.tuning = FaceTuning()
 
 
 class PacedEngine:
@@ -37,7 +45,7 @@ class PacedEngine:
     def open(self, settings: FaceSettings, template: bytes | None) -> FaceSession:
         """Return an empty session."""
         del settings, template
-        return object()
+        return PacedSession()
 
     def process(self, jobs: Sequence[tuple[FaceSession, Frame, int]]) -> list[FaceResult]:
         """Take `CALL_MS` and `FACE_MS` for each job."""

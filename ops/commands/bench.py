@@ -1,6 +1,7 @@
-"""`mirage bench pipeline|engines|policy`."""
+"""`mirage bench pipeline|engines|policy|neural`."""
 
 import json
+from dataclasses import asdict
 from typing import Any
 
 import click
@@ -69,3 +70,25 @@ def policy(runs: int, *, as_json: bool) -> None:
         task = bar.add_task("runs", total=4 * runs)
         figures = measure(runs, lambda n: bar.advance(task, n))
     _show("policy", figures, as_json=as_json)
+
+
+@bench.command()
+@click.option("--rounds", default=40, show_default=True, type=click.IntRange(5, 10_000), help="Runs of each part.")
+@click.option("--chunks", default=1000, show_default=True, type=click.IntRange(100, 100_000), help="Chunks of sound.")
+@json_option
+def neural(rounds: int, chunks: int, *, as_json: bool) -> None:
+    """Measure what surrounds the neural networks, against insightface where that is installed, and batching."""
+    from ops.bench import batching, neural_video, neural_voice  # noqa: PLC0415 - load the engines
+    from ops.bench.engines import one_core  # noqa: PLC0415
+
+    one_core()
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("work", total=None)
+        figures = {
+            **neural_video.measure(rounds, lambda n: bar.advance(task, n)).as_json(),
+            **neural_voice.measure(chunks, lambda n: bar.advance(task, n)).as_json(),
+            "batching": {
+                name: [asdict(each) for each in shared] for name, shared in batching.measure_batching().items()
+            },
+        }
+    _show("neural", figures, as_json=as_json)

@@ -15,7 +15,7 @@ from rich.table import Table
 
 from ops.commands.common import emit, json_option, run, start
 from ops.embedded_server import find_binary
-from ops.engines import EngineChoice, choose_face, choose_voice, model_store
+from ops.engines import EngineChoice, choose_face, choose_voice, enhancement, model_store
 from ops.installation import Installation
 from ops.settings import Settings, explain, redacted
 from ops.wiring import check_planes, open_planes
@@ -64,6 +64,7 @@ async def _check(settings: Settings, checks: list[Check]) -> None:
         ("model store", lambda: _store(settings)),
         ("neural provider", lambda: _provider(settings)),
         ("face engine", lambda: _engine(choose_face(settings))),
+        ("face enhancer", lambda: enhancement(settings)),
         ("voice engine", lambda: _engine(choose_voice(settings))),
     )
     for what, probe in probes:

@@ -43,6 +43,7 @@ SHAPES: list[tuple[Any, str]] = [
     ('{"type": "panic"}', "bad_message"),
     ('{"type": "panic", "on": 1}', "bad_message"),
     ('{"type": "settings", "max_faces": 2}', "bad_message"),
+    ('{"type": "settings", "fidelity": 1.5}', "bad_message"),
     ('{"type": "playback", "audio_us": 1}', "bad_message"),
     (json.dumps({**PLAYBACK, "audio_us": (1 << 53) + 1}), "bad_message"),
     (json.dumps({**PLAYBACK, "video_us": -(1 << 63)}), "bad_message"),
@@ -314,6 +315,17 @@ async def test_an_abandoned_session_closes_with_4410(service: Service) -> None:
     socket = await service.open(sid, token)
     await SessionStore(service.planes).end(sid, "abandoned")
     assert await socket.closed() == Close.ABANDONED
+
+
+async def test_the_fidelity_of_the_enhancer_can_be_changed_live(service: Service) -> None:
+    sid, token = await service.session()
+    socket = await service.open(sid, token)
+    await socket.say(type="settings", fidelity=0.25)
+
+    async def told() -> bool:
+        return SettingsChanged(fidelity_pm=250) in await facts(service, sid)
+
+    await until(told, within_s=5, what="change")
 
 
 async def test_revoked_consent_ends_the_sessions_that_wear_it_within_2_s(service: Service) -> None:

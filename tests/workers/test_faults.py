@@ -24,12 +24,19 @@ from tests.workers.test_voice_task import Delaying, DelayingVoices
 from workers.engine_thread import EngineThread
 from workers.faults import STAGES, FaultPlan, fault_plan
 from workers.video.batcher import FaceBatcher
-from workers.video.engine import FaceOutcome, FaceResult, FaceSession, FaceSettings, Frame
+from workers.video.engine import FaceOutcome, FaceResult, FaceSession, FaceSettings, FaceTuning, Frame
 from workers.video.task import VideoConverter
 from workers.voice.engine import Pcm, VoiceOutcome, VoiceResult, VoiceStream
 from workers.voice.task import VoiceConverter
 
 FIGURE_US = 7
+
+
+class Session:
+    """A session with nothing to remember."""
+
+    def __init__(self) -> None:
+        self.tuning = FaceTuning()
 
 
 class Faces:
@@ -45,7 +52,8 @@ class Faces:
         return portrait.tobytes()
 
     def open(self, settings: FaceSettings, template: bytes | None) -> FaceSession:
-        return settings, template
+        del settings, template
+        return Session()
 
     def process(self, jobs: Sequence[tuple[FaceSession, Frame, int]]) -> list[FaceResult]:
         self.frames += 1

@@ -59,8 +59,23 @@ class FaceResult:
     """Microseconds in each of `detect`, `track`, `swap`, `enhance`, `paste` that ran."""
 
 
+@dataclass(slots=True)
+class FaceTuning:
+    """What may change from frame to frame; whoever drives the engine sets it before a frame."""
+
+    rung: int = 0
+    """Video rung in force: above 0 the session is over its budget, and what only embellishes is left out."""
+    fidelity: float | None = None
+    """0 … 1, how close an enhancer keeps to what it was given; None: as installed."""
+
+
 class FaceSession(Protocol):
     """Per-session state (tracks, smoothing, statistics), made by `FaceEngine.open` and owned by one worker."""
+
+    @property
+    def tuning(self) -> FaceTuning:
+        """What is in force for the next frame."""
+        ...
 
 
 class FaceEngine(Protocol):

@@ -18,7 +18,9 @@ class Detection:
 
     score: float  # 0..1
     box: Box  # (4,) xyxy px
-    keypoints: Float  # (6, 2) px: right eye, left eye, nose, mouth, right ear, left ear
+    keypoints: Float
+    """(K, 2) px, first right eye, left eye and nose. The vendored graphs go on with mouth, right ear, left ear (K = 6);
+    SCRFD with right and left corner of the mouth (K = 5). Right and left are the person's own."""
 
     @property
     def size(self) -> float:
@@ -47,6 +49,7 @@ class TrackedFace:
 
     track: int  # stable while the face is followed
     landmarks: Float  # (N, 2 or 3) px; the tracker's model decides N
+    box: Box  # what to cover where the face cannot be swapped
     confidence: float  # 0..1
     stable: bool
     memory: TrackMemory

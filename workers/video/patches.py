@@ -1,11 +1,12 @@
 """What the embedded swapper makes of a face: a rectangle of new pixels and how opaque they are."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
 
 from workers.video.engine import Frame
-from workers.video.faces import TrackMemory
+from workers.video.faces import Box, TrackMemory
 from workers.video.mask import FaceMask
 from workers.video.pixels import u8
 from workers.video.roi import Roi
@@ -21,7 +22,7 @@ class MeshPatch:
     mask: FaceMask
     memory: TrackMemory
 
-    def paste(self, frame: Frame) -> None:
+    def paste(self, frame: Frame, covered: Sequence[Box] = ()) -> None:  # noqa: ARG002 - it draws the face's mesh alone
         """Blend into `frame` (modified), in which bystanders may have been covered since the patch was made."""
         alpha = cv2.merge([self.mask.alpha] * 3)
         below = self.roi.cut(frame)

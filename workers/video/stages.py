@@ -1,11 +1,11 @@
 """The parts an engine injects into the swap pipeline, as narrow as the pipeline needs them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeVar
 
-from workers.video.engine import Frame
-from workers.video.faces import Detection, Scene, TrackedFace
+from workers.video.engine import FaceTuning, Frame
+from workers.video.faces import Box, Detection, Scene, TrackedFace
 
 IdentityT = TypeVar("IdentityT")
 PatchT = TypeVar("PatchT", bound="Patch")
@@ -38,13 +38,17 @@ class SwapRequest(Generic[IdentityT]):
     frame: Frame  # (H, W, 3); not to be modified
     face: TrackedFace
     identity: IdentityT
+    tuning: FaceTuning = field(default_factory=FaceTuning)
 
 
 class Patch(Protocol):
     """A swapped face that knows its place."""
 
-    def paste(self, frame: Frame) -> None:
-        """Blend into `frame` (H, W, 3), which is modified."""
+    def paste(self, frame: Frame, covered: Sequence[Box] = ()) -> None:
+        """Blend into `frame` (H, W, 3), which is modified.
+
+        `covered`: faces of others that were covered in it. A patch that carries their pixels must not uncover them.
+        """
         ...
 
 

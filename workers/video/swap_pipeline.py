@@ -24,8 +24,9 @@ import structlog
 from schemas.errors import InputRejected
 from workers.video import cover
 from workers.video.cadence import Cadence
-from workers.video.engine import Bystanders, FaceOutcome, FaceResult, FaceSettings, Frame, OnMiss
-from workers.video.faces import Scene, bounds
+from workers.video.cuts import SceneCuts
+from workers.video.engine import Bystanders, FaceOutcome, FaceResult, FaceSettings, FaceTuning, Frame, OnMiss
+from workers.video.faces import Scene
 from workers.video.stages import Detector, Enhancer, IdentityT, PatchT, Swapper, SwapRequest, Tracker
 
 LONGEST_GAP_US = 500_000  # after half a second without a frame, places and speeds mean nothing
@@ -45,6 +46,8 @@ class SwapSession(Generic[IdentityT]):
     settings: FaceSettings
     identity: IdentityT | None
     tracker: Tracker
+    cuts: SceneCuts | None = None  # for trackers that do not notice a cut by themselves
+    tuning: FaceTuning = field(default_factory=FaceTuning)
     cadence: Cadence = field(default_factory=Cadence)
     shape: tuple[int, ...] | None = None
     pts_us: int | None = None
@@ -97,6 +100,8 @@ class SwapPipeline(Generic[IdentityT, PatchT]):
         work: _Work[IdentityT, PatchT] = _Work(session, np.ascontiguousarray(frame))
         seconds = _advance(session, frame.shape, pts_us)
         try:
+            if session.cuts is not None and session.cuts.cut(work.frame):
+                _start_over(session)
             detections = None
             if session.cadence.due():
                 began = self._clock_ns()
@@ -118,7 +123,7 @@ class SwapPipeline(Generic[IdentityT, PatchT]):
         for work in works:
             if work.error is None and work.session.identity is not None:
                 for face in work.scene.faces:
-                    requests.append(SwapRequest(work.frame, face, work.session.identity))
+                    requests.append(SwapRequest(work.frame, face, work.session.identity, work.session.tuning))
                     owners.append(work)
         made = self._run_batch("swap", self._swapper.swap, requests, owners)
         patches: list[PatchT] = []
@@ -129,7 +134,7 @@ class SwapPipeline(Generic[IdentityT, PatchT]):
                 patch_owners.append(owner)
             else:
                 owner.scene.faces.remove(request.face)
-                owner.scene.hidden.append(bounds(request.face.landmarks))
+                owner.scene.hidden.append(request.face.box)
         better: Sequence[PatchT | None] = patches
         if self._enhancer is not None:
             better = self._run_batch("enhance", self._enhancer.enhance, patches, patch_owners)
@@ -200,13 +205,13 @@ def _composed(work: _Work[IdentityT, PatchT]) -> tuple[Frame, FaceOutcome]:
     frame = work.frame.copy()
     covers = [*scene.hidden]
     if bare:
-        covers += [bounds(face.landmarks) for face in scene.faces]
+        covers += [face.box for face in scene.faces]
     if bare or settings.bystanders is Bystanders.BLUR:
         covers += scene.bystanders
     for box in covers:
         cover.cover_region(frame, box)
     for patch in work.patches:
-        patch.paste(frame)
+        patch.paste(frame, covers)
     return frame, FaceOutcome.COVERED if bare else FaceOutcome.SWAPPED
 
 
@@ -232,11 +237,15 @@ def _advance(session: SwapSession[IdentityT], shape: tuple[int, ...], pts_us: in
     """Return seconds since the session's last frame; start over where the picture changed size or time jumped."""
     gap_us = None if session.pts_us is None else pts_us - session.pts_us
     if shape != session.shape or gap_us is None or not 0 < gap_us <= LONGEST_GAP_US:
-        session.tracker.reset()
-        session.cadence = Cadence()
+        _start_over(session)
         gap_us = None
     session.shape, session.pts_us = shape, pts_us
     return _NOMINAL_SECONDS if gap_us is None else gap_us / 1e6
+
+
+def _start_over(session: SwapSession[IdentityT]) -> None:
+    session.tracker.reset()
+    session.cadence = Cadence()
 
 
 def _fail(work: _Work[IdentityT, PatchT], error: Exception) -> None:

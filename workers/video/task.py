@@ -49,6 +49,7 @@ class VideoConverter:
         self._lease, self._faces, self._identities, self._faults = lease, faces, identities, faults
         self._session: FaceSession | None = None
         self._face = lease.session.face
+        self._fidelity: float | None = None
         self._done: _Done | None = None
 
     @property
@@ -72,7 +73,9 @@ class VideoConverter:
         """Nothing: a tracker finds the face again in the first frame."""
 
     async def change(self, settings: SettingsChanged) -> None:
-        """Wear another face from the next frame on."""
+        """Wear another face, or the same otherwise tuned, from the next frame on."""
+        if settings.fidelity_pm is not None:
+            self._fidelity = settings.fidelity_pm / 1000
         if settings.face is not None and settings.face != self._face:
             self._face = settings.face
             await self.open()
@@ -85,6 +88,7 @@ class VideoConverter:
         if self._session is None:
             raise RuntimeError("convert before open")
         header = entry.header
+        self._session.tuning.rung, self._session.tuning.fidelity = header.rung, self._fidelity
         frame, decode_us = await asyncio.to_thread(_timed, lambda: fit(decode(entry.data), header.size))
         result = await self._faces.process(self._session, frame, header.pts_us)
         data, encode_us = await asyncio.to_thread(
@@ -95,7 +99,7 @@ class VideoConverter:
             stages_us = await self._faces.thread.run(self._faults.slow, stages_us, header.pts_us, max(frame.shape[:2]))
         self._done = _Done(result, stages_us)
         sent_us = self._lease.clock.now_ms() * 1000
-        return Converted(output_header(header, pts_us=header.pts_us, sent_us=sent_us), data)
+        return Converted(output_header(header, pts_us=header.pts_us, sent_us=sent_us, worn=self._face), data)
 
     def processed(self, entry: MediaEntry, *, runtime_us: int, epoch: int) -> VideoProcessed:
         """Return the outcome of the frame just converted."""

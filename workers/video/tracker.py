@@ -1,13 +1,15 @@
-"""Following faces from frame to frame: the largest by mesh, everyone else as a region to keep covered.
+"""Following faces from frame to frame: the largest by their landmarks, everyone else as a region to keep covered.
 
-On every frame each followed face's mesh is fitted again around its last place. A detection, when there is one, confirms
-those tracks, ends those it contradicts, and ranks all faces by size: the largest `max_faces` are followed by mesh, the
-rest are bystanders. Faces that should be followed and cannot be (lost, too small, no mesh) are hidden until found.
+On every frame each followed face's landmarks are fitted again around its last place, by whatever model an engine has
+(`FaceModel`). A detection, when there is one, confirms those tracks, ends those it contradicts, and ranks all faces by
+size: the largest `max_faces` are followed by the model, the rest are bystanders. Faces that should be followed and
+cannot be (lost, too small, no landmarks) are hidden until found.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import count
+from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 
@@ -28,12 +30,40 @@ INCUMBENT_BONUS = 1.2  # two faces of like size do not take turns
 HOLD_FRAMES = 15  # half a second at 30 fps: how long a region stays covered after it was last seen
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Fit:
+    """Where one face is in one frame."""
+
+    landmarks: Float  # (N, 2 or 3) px
+    box: Box  # the face, brows to chin or larger
+    size: float  # px; the same whichever way the head turns, as well as the model can tell
+    presence: float  # 0..1: how much this still looks like a face, or like the face that was followed
+
+
+FitT = TypeVar("FitT", bound=Fit)
+
+
+class FaceModel(Protocol[FitT]):
+    """What an engine knows of a face's shape. None says that there is no usable face (any more)."""
+
+    def begin(self, frame: Frame, detection: Detection) -> FitT | None:
+        """Fit a face that was just detected in `frame`."""
+        ...
+
+    def move(self, fit: FitT, frame: Frame) -> FitT | None:
+        """Fit the face again, in the frame after."""
+        ...
+
+    def confirm(self, fit: FitT, frame: Frame, detection: Detection) -> FitT:
+        """Take what a detection says about a face that was already fitted in this `frame`."""
+        ...
+
+
 @dataclass(slots=True, eq=False)
-class _Track:
+class _Track(Generic[FitT]):
     number: int
-    landmarks: Float  # (478, 3) px, as fitted
-    smooth: Float  # (478, 3) px, as shown
-    presence: float
+    fit: FitT
+    smooth: Float  # the landmarks as shown
     score: float
     smoother: LandmarkSmoother
     trust: Trust
@@ -41,7 +71,7 @@ class _Track:
 
     @property
     def box(self) -> Box:
-        return bounds(self.landmarks)
+        return self.fit.box
 
 
 @dataclass(slots=True, eq=False)
@@ -51,24 +81,24 @@ class _Region:
     unseen_frames: int = 0
 
 
-class MeshTracker:
+class FaceTracker(Generic[FitT]):
     """The faces of one session."""
 
-    def __init__(self, mesh: FaceMesh, max_faces: int) -> None:
-        """Follow up to `max_faces` faces with `mesh`."""
-        self._mesh = mesh
+    def __init__(self, model: FaceModel[FitT], max_faces: int) -> None:
+        """Follow up to `max_faces` faces with `model`."""
+        self._model = model
         self._max_faces = max_faces
         self._numbers = count()
         self.reset()
 
     def reset(self) -> None:
         """Forget everyone: the picture's size changed, or so much time passed that places mean nothing."""
-        self._tracks: list[_Track] = []
+        self._tracks: list[_Track[FitT]] = []
         self._regions: list[_Region] = []
 
     def follow(self, frame: Frame, detections: Sequence[Detection] | None, seconds: float) -> Scene:
         """Return who is where in `frame`, `seconds` after the last; `detections` is None where the detector rested."""
-        lost = [track for track in self._tracks if not self._refit(track, frame, seconds)]
+        lost = [track for track in self._tracks if not self._move(track, frame)]
         for region in self._regions:
             region.unseen_frames += 1
             region.follower.follow(frame)
@@ -77,24 +107,20 @@ class MeshTracker:
         if detections is not None:
             self._judge(frame, detections)
         self._regions = [region for region in self._regions if region.unseen_frames <= HOLD_FRAMES]
-        self._tracks.sort(key=lambda track: -face_size(track.landmarks))
+        self._tracks.sort(key=lambda track: -track.fit.size)
+        for track in self._tracks:
+            track.smooth = track.smoother.step(track.fit.landmarks, seconds, track.fit.size)
         return Scene(
-            faces=[
-                TrackedFace(
-                    track.number, track.smooth, min(track.presence, track.score), track.trust.stable, track.memory
-                )
-                for track in self._tracks
-            ],
+            faces=[_shown(track) for track in self._tracks],
             hidden=[region.follower.box for region in self._regions if region.hidden],
             bystanders=[region.follower.box for region in self._regions if not region.hidden],
         )
 
-    def _refit(self, track: _Track, frame: Frame, seconds: float) -> bool:
-        landmarks, track.presence = self._mesh.landmarks(frame, square_of_landmarks(track.landmarks, MARGIN))
-        if not _usable(landmarks, track.presence, frame):
+    def _move(self, track: _Track[FitT], frame: Frame) -> bool:
+        fit = self._model.move(track.fit, frame)
+        if fit is None or not _usable(fit, frame):
             return False
-        track.landmarks = landmarks
-        track.smooth = track.smoother.step(landmarks, seconds, face_size(landmarks))
+        track.fit = fit
         return True
 
     def _judge(self, frame: Frame, detections: Sequence[Detection]) -> None:
@@ -104,10 +130,12 @@ class MeshTracker:
             seen = _take_match(track.box, newcomers)
             track.trust = track.trust.unseen() if seen is None else track.trust.confirmed(seen.score)
             track.score = 0.0 if seen is None else seen.score
+            if seen is not None:
+                track.fit = self._model.confirm(track.fit, frame, seen)
         ended = [track for track in self._tracks if not track.trust.alive]
         self._tracks = [track for track in self._tracks if track.trust.alive]
 
-        ranked: list[_Track | Detection] = [*self._tracks, *newcomers]
+        ranked: list[_Track[FitT] | Detection] = [*self._tracks, *newcomers]
         ranked.sort(key=lambda face: -_rank(face))
         chosen, rest = ranked[: self._max_faces], ranked[self._max_faces :]
         regions = [_Region(RegionFollower(frame, face.box), hidden=False) for face in rest]
@@ -124,28 +152,58 @@ class MeshTracker:
         held = [region for region in self._regions if not _overlaps_any(region.follower.box, seen_now)]
         self._regions = regions + held
 
-    def _begin(self, frame: Frame, detection: Detection) -> _Track | None:
-        square = square_of_detection(detection, MARGIN)
-        landmarks, _ = self._mesh.landmarks(frame, square)
-        landmarks, presence = self._mesh.landmarks(frame, square_of_landmarks(landmarks, MARGIN))  # settles the crop
-        if not _usable(landmarks, presence, frame):
+    def _begin(self, frame: Frame, detection: Detection) -> _Track[FitT] | None:
+        fit = self._model.begin(frame, detection)
+        if fit is None or not _usable(fit, frame):
             return None
-        smoother = LandmarkSmoother()
-        smooth = smoother.step(landmarks, 1.0, face_size(landmarks))
         trust = Trust().confirmed(detection.score)
-        return _Track(next(self._numbers), landmarks, smooth, presence, detection.score, smoother, trust)
+        return _Track(next(self._numbers), fit, fit.landmarks, detection.score, LandmarkSmoother(), trust)
 
 
-def _usable(landmarks: Float, presence: float, frame: Frame) -> bool:
-    """Say whether a fitted mesh is a face of a usable size whose middle lies in the picture."""
-    if presence < PRESENT or not np.isfinite(landmarks).all() or face_size(landmarks) < MIN_FACE_PX:
+class MeshTracker(FaceTracker[Fit]):
+    """The faces of one session, by mesh."""
+
+    def __init__(self, mesh: FaceMesh, max_faces: int) -> None:
+        """Follow up to `max_faces` faces with `mesh`."""
+        super().__init__(_MeshModel(mesh), max_faces)
+
+
+class _MeshModel:
+    """Landmarks from the mesh alone: a detection says where to look first, and nothing more."""
+
+    def __init__(self, mesh: FaceMesh) -> None:
+        self._mesh = mesh
+
+    def begin(self, frame: Frame, detection: Detection) -> Fit:
+        landmarks, _ = self._mesh.landmarks(frame, square_of_detection(detection, MARGIN))
+        return self._around(landmarks, frame)  # settles the crop
+
+    def move(self, fit: Fit, frame: Frame) -> Fit:
+        return self._around(fit.landmarks, frame)
+
+    def confirm(self, fit: Fit, frame: Frame, detection: Detection) -> Fit:  # noqa: ARG002 - the mesh knows better
+        return fit
+
+    def _around(self, landmarks: Float, frame: Frame) -> Fit:
+        landmarks, presence = self._mesh.landmarks(frame, square_of_landmarks(landmarks, MARGIN))
+        return Fit(landmarks, bounds(landmarks), face_size(landmarks), presence)
+
+
+def _shown(track: _Track[FitT]) -> TrackedFace:
+    confidence = min(track.fit.presence, track.score)
+    return TrackedFace(track.number, track.smooth, track.box, confidence, track.trust.stable, track.memory)
+
+
+def _usable(fit: Fit, frame: Frame) -> bool:
+    """Say whether a fitted face is one, of a usable size, and with its middle in the picture."""
+    if fit.presence < PRESENT or not np.isfinite(fit.landmarks).all() or fit.size < MIN_FACE_PX:
         return False
     height, width = frame.shape[:2]
-    x, y = landmarks[:, :2].mean(axis=0)
+    x, y = fit.landmarks[:, :2].mean(axis=0)
     return bool(0 <= x < width and 0 <= y < height)
 
 
-def _rank(face: "_Track | Detection") -> float:
+def _rank(face: "_Track[FitT] | Detection") -> float:
     return side(face.box) * INCUMBENT_BONUS if isinstance(face, _Track) else face.size
 
 
@@ -162,9 +220,9 @@ def _overlaps_any(box: Box, boxes: list[Box]) -> bool:
     return bool(boxes) and bool(overlap(box, np.stack(boxes)).max() > SAME_FACE_IOU)
 
 
-def _without_doubles(tracks: list[_Track]) -> list[_Track]:
+def _without_doubles(tracks: list[_Track[FitT]]) -> list[_Track[FitT]]:
     """Drop the younger of two tracks that ended up on one face."""
-    kept: list[_Track] = []
+    kept: list[_Track[FitT]] = []
     for track in sorted(tracks, key=lambda one: one.number):
         if not kept or overlap(track.box, np.stack([other.box for other in kept])).max() <= ONE_FACE_TWICE_IOU:
             kept.append(track)

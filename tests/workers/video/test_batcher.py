@@ -10,7 +10,7 @@ import pytest
 from tests.waiting import until
 from workers.engine_thread import EngineThread
 from workers.video.batcher import FaceBatcher
-from workers.video.engine import FaceOutcome, FaceResult, FaceSession, FaceSettings, Frame
+from workers.video.engine import FaceOutcome, FaceResult, FaceSession, FaceSettings, FaceTuning, Frame
 
 
 class Numbered(FaceSession):
@@ -18,6 +18,11 @@ class Numbered(FaceSession):
 
     def __init__(self, number: int) -> None:
         self.number = number
+        self.known = FaceTuning()
+
+    @property
+    def tuning(self) -> FaceTuning:
+        return self.known
 
 
 class Recording:

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from schemas.errors import EnrolmentRefused, InputRejected
+from tests.workers.video.neural.standins import neural_engine
 from workers.video.embedded import EmbeddedFaceEngine
 from workers.video.engine import Bystanders, FaceEngine, FaceOutcome, FaceSettings, Frame, OnMiss
 
-ENGINES: dict[str, Callable[[], FaceEngine]] = {"embedded": EmbeddedFaceEngine}
+ENGINES: dict[str, Callable[[], FaceEngine]] = {"embedded": EmbeddedFaceEngine, "neural": neural_engine}
 STAGES = {"detect", "track", "swap", "enhance", "paste"}
 
 

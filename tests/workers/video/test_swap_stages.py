@@ -14,7 +14,7 @@ from workers.video import template as codec
 from workers.video.colour import Contrast, LipTone, lip_shift, match_colour
 from workers.video.detail import matching_sigma
 from workers.video.engine import Frame
-from workers.video.faces import TrackedFace, TrackMemory
+from workers.video.faces import TrackedFace, TrackMemory, bounds
 from workers.video.heal import without_smile
 from workers.video.mask import FaceMask, face_mask
 from workers.video.mesh_swap import MeshSwapper
@@ -120,7 +120,8 @@ def test_a_face_that_would_hardly_be_covered_is_declined(
     inside_out = landmarks.copy()
     inside_out[:, 0] = 512 - inside_out[:, 0]
     right_way, wrong_way = (
-        TrackedFace(0, points, 1.0, stable=True, memory=TrackMemory()) for points in (landmarks, inside_out)
+        TrackedFace(0, points, bounds(points), 1.0, stable=True, memory=TrackMemory())
+        for points in (landmarks, inside_out)
     )
     requests = [SwapRequest(clip[0], face, source) for face in (right_way, wrong_way)]
     swapped, declined = MeshSwapper().swap(requests)

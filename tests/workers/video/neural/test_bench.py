@@ -1,0 +1,34 @@
+"""The bench of the neural engine's surroundings says what it measured, and what it could not."""
+
+from importlib.util import find_spec
+
+import numpy as np
+import pytest
+
+from ops.bench import neural_video
+from workers.models.runtime import Runtime
+from workers.video.neural import contracts
+from workers.video.neural.inswapper import InSwapper
+
+
+@pytest.mark.filterwarnings("ignore")  # insightface's own, where it is installed
+def test_what_cannot_be_measured_is_null_and_said() -> None:
+    figures = neural_video.measure(rounds=4).as_json()
+    assert figures["batch_ratio"] is not None
+    compared = [figures[name] for name in ("post_ratio", "detector_ratio", "psnr_db")]
+    if find_spec("insightface") is None:
+        assert compared == [None] * 3
+        assert "insightface" in str(figures["missing"])
+    else:
+        assert None not in compared
+        assert float(str(figures["psnr_db"])) >= 50
+
+
+def test_the_random_graph_keeps_the_swappers_contract() -> None:
+    graph = neural_video.swapper_like_graph(32)
+    swapper = InSwapper(Runtime("cpu").open(graph, contracts.SWAPPER, label="random graph"))
+    crop, latent = np.zeros((128, 128, 3), np.uint8), np.full(512, 512**-0.5, np.float32)
+    made = swapper.new_faces([crop, crop], [latent, -latent])
+    assert made.shape == (2, 3, 128, 128)
+    assert np.isfinite(made).all()
+    assert np.abs(made[0] - made[1]).max() > 1e-3
