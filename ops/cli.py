@@ -3,6 +3,7 @@
 Exit codes: 0 ok, 1 failure, 2 usage, 3 replay mismatch, 4 refused by policy or consent.
 """
 
+import os
 import sys
 from importlib import import_module
 
@@ -54,6 +55,8 @@ def cli() -> None:
 
 def main() -> None:
     """Run the command line; turns Mirage's errors into one line and the right exit code."""
+    # Before numpy is loaded: a worker has one core, and BLAS threads that share it wait for each other.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     try:
         cli(prog_name="mirage")
     except MirageError as error:

@@ -6,7 +6,7 @@ worse answer than a simpler swap. `neural` takes it wherever it can run at all, 
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypeVar
 
@@ -135,20 +135,26 @@ def neural_voice(settings: Settings) -> VoiceEngine:
     from workers.voice.neural.settings import NeuralVoiceSettings  # noqa: PLC0415
 
     store, voice = model_store(settings), _voice(settings)
-    index = voice.removesuffix(".onnx") + ".index"
     return load_neural_voice(
         store,
         Runtime(settings.provider, cache_dir=models_folder(settings) / "cache"),
         voice=voice,
         f0=settings.voice_f0,
-        index=index if settings.voice_index_rate and store.has(index) else "",
+        index=_index(settings, voice),
         settings=NeuralVoiceSettings(
             overlap_ms=settings.voice_overlap_ms,
             semitones=settings.voice_semitones,
             formant_semitones=settings.voice_formants,
             index_rate=settings.voice_index_rate,
+            fixed_noise=bool(settings.voice_fixed_noise),
         ),
     )
+
+
+def _index(settings: Settings, voice: str) -> str:
+    """Return the file with the features that the voice was trained on, or none."""
+    name = voice.removesuffix(".onnx") + ".index"
+    return name if settings.voice_index_rate and model_store(settings).has(name) else ""
 
 
 class TemplateMaker(Protocol[Material_contra]):
@@ -182,7 +188,18 @@ def voice_enrollers(settings: Settings) -> tuple[TemplateMaker[Pcm], ...]:
     must = settings.voice_engine == NEURAL
     if settings.voice_engine == EMBEDDED or not _present(voice_models, settings, must=must):
         return (embedded_voice(),)
-    return embedded_voice(), neural_voice(replace(settings, provider="cpu"))
+    from workers.models.runtime import Runtime  # noqa: PLC0415 - as above
+    from workers.voice.neural.enrolment import load_enroller  # noqa: PLC0415
+
+    voice = _voice(settings)
+    neural = load_enroller(
+        model_store(settings),
+        Runtime("cpu"),
+        voice=voice,
+        index_rate=settings.voice_index_rate,
+        index=_index(settings, voice),
+    )
+    return embedded_voice(), neural
 
 
 def _present(models: Callable[[Settings], tuple[str, ...]], settings: Settings, *, must: bool) -> bool:

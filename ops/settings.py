@@ -57,12 +57,6 @@ def _whole(low: int, high: int) -> Callable[[str], int]:
     return parse
 
 
-def _share(raw: str) -> float:
-    if not re.fullmatch(r"[01](\.\d+)?|\.\d+", raw) or float(raw) > 1:
-        raise ValueError("expected a number from 0 to 1, such as 0.75")
-    return float(raw)
-
-
 def _chunk(raw: str) -> int:
     if raw not in map(str, CHUNK_LADDER_MS):
         raise ValueError(f"expected one of {', '.join(map(str, CHUNK_LADDER_MS))}")
@@ -147,14 +141,15 @@ class Settings:
     voice_f0: Literal["rmvpe", "swiftf0", "embedded"] = _setting(
         "rmvpe", _one_of("rmvpe", "swiftf0", "embedded"), "what measures pitch for the neural voice"
     )
-    codeformer_fidelity: float = _setting(0.75, _share, "0 to 1: how close CodeFormer keeps to the swapped face")
+    codeformer_fidelity: float = _setting(0.75, _between(0, 1), "how close CodeFormer keeps to the swapped face")
     codeformer_every: int = _setting(4, _whole(0, 100), "CodeFormer runs on every n-th frame of a face; 0: never")
     batch_window_ms: int = _setting(4, _whole(0, 5), "how long a frame waits for other sessions' frames, on a GPU, ms")
-    voice_overlap_ms: int = _setting(30, _whole(0, 100), "fade between windows of the neural voice; 0: hard joins, ms")
+    voice_overlap_ms: int = _setting(30, _whole(0, 36), "fade between windows of the neural voice; 0: hard joins, ms")
     voice_semitones: float = _setting(0.0, _between(-24, 24), "added to the pitch of the neural voice, semitones")
     voice_formants: float = _setting(0.0, _between(-6, 6), "by which formants of the neural voice move, semitones")
     voice_index_rate: float = _setting(0.0, _between(0, 1), "how far content is pulled to the neural voice's own")
     video_workers: int = _setting(1, _whole(0, 64), "video worker processes of `mirage up`")
+    voice_fixed_noise: int = _setting(0, _whole(0, 1), "1: the neural voice's noise follows the frame, replay is exact")
     voice_workers: int = _setting(1, _whole(0, 64), "voice worker processes of `mirage up`")
     record_workers: int = _setting(1, _whole(0, 64), "record worker processes of `mirage up`")
     sessions_per_worker: int = _setting(4, _whole(1, 256), "sessions that one worker process holds")

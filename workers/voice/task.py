@@ -149,6 +149,7 @@ class VoiceConverter:
             header,
             pts_us=self._output_pts_us(entry),
             sent_us=self._lease.clock.now_ms() * 1000,
+            worn=self._voice,
         )
         return Converted(header, sound.astype("<i2", copy=False).tobytes())
 

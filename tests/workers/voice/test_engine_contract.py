@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 
 from schemas.errors import EnrolmentRefused, InputRejected
+from tests.workers.voice.neural.loading import load
 from tests.workers.voice.speech import LADDER, Held, convert, results
 from workers.voice.embedded import EmbeddedVoiceEngine
 from workers.voice.engine import SAMPLE_RATE, VoiceEngine, VoiceOutcome
 
-ENGINES: Mapping[str, Callable[[], VoiceEngine]] = {"embedded": EmbeddedVoiceEngine}
+ENGINES: Mapping[str, Callable[[], VoiceEngine]] = {"embedded": EmbeddedVoiceEngine, "neural": load}
 STAGES = {"encode", "f0", "convert", "post"}
 
 
@@ -26,7 +27,7 @@ def any_template(any_engine: VoiceEngine, voices: MappingProxyType[str, Held]) -
 
 
 def test_the_engine_goes_by_its_name(any_engine: VoiceEngine) -> None:
-    assert ENGINES[any_engine.name] is type(any_engine)
+    assert type(ENGINES[any_engine.name]()) is type(any_engine)
 
 
 @pytest.mark.parametrize("size", LADDER)

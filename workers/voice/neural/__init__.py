@@ -1,0 +1,1 @@
+"""RVC v2 behind the voice engine protocol."""
