@@ -55,6 +55,8 @@ lock:
 	  --no-emit-package scipy --no-emit-package pillow -o requirements/demo.txt
 	$(COMPILE) pyproject.toml requirements/build.in --extra dev -c requirements/cpu.txt -c requirements/demo.txt \
 	  --no-emit-package scipy --no-emit-package pillow -o requirements/dev.txt
+	$(COMPILE) pyproject.toml requirements/build.in --extra gpu -c requirements/cpu.txt \
+	  --no-emit-package onnxruntime -o requirements/gpu.txt
 
 clean:
 	rm -rf $(VENV) out build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
