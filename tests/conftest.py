@@ -17,30 +17,30 @@ settings.register_profile("mirage", deadline=None)
 settings.load_profile("mirage")
 
 
-_PEERS = ("torch", "insightface", "onnxscript")
+_NEEDS = {"neural_peers": ("torch", "insightface", "onnxscript"), "rerun": ("rerun",)}
+"""Marker → packages that its tests need and Mirage itself does not."""
 
 
-def _missing_peers() -> list[str]:
-    return [name for name in _PEERS if find_spec(name) is None]
+def _missing() -> dict[str, list[str]]:
+    found = {marker: [name for name in names if find_spec(name) is None] for marker, names in _NEEDS.items()}
+    return {marker: names for marker, names in found.items() if names}
 
 
-def pytest_report_header() -> str | None:
-    """Say which comparisons are left out."""
-    missing = _missing_peers()
-    return f"neural_peers: left out, no {', '.join(missing)} here" if missing else None
+def pytest_report_header() -> list[str]:
+    """Say which tests are left out."""
+    return [f"{marker}: left out, no {', '.join(names)} here" for marker, names in _missing().items()]
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what needs heavy packages that Mirage itself does not; REQUIRE_NEURAL_PEERS makes that an error."""
-    missing = _missing_peers()
-    if not missing:
-        return
-    if os.environ.get("REQUIRE_NEURAL_PEERS"):
-        raise pytest.UsageError(f"REQUIRE_NEURAL_PEERS is set, and {', '.join(missing)} is not installed")
-    out = [item for item in items if item.get_closest_marker("neural_peers")]
-    if out:
-        config.hook.pytest_deselected(items=out)
-        items[:] = [item for item in items if item not in out]
+    """Leave out what needs packages that are not here; REQUIRE_NEURAL_PEERS and REQUIRE_RERUN make that an error."""
+    for marker, names in _missing().items():
+        variable = f"REQUIRE_{marker.upper()}"
+        if os.environ.get(variable):
+            raise pytest.UsageError(f"{variable} is set, and {', '.join(names)} is not installed")
+        out = [item for item in items if item.get_closest_marker(marker)]
+        if out:
+            config.hook.pytest_deselected(items=out)
+            items[:] = [item for item in items if item not in out]
 
 
 @pytest.fixture(scope="session")

@@ -45,7 +45,10 @@ async def replay_media(
         raise Unreplayable(f"the record of session {session.sid} is damaged: whose face and voice it wore is not known")
     media = [medium for medium in (VIDEO, AUDIO) if any(True for _ in session.entries(medium.output))]
     if not media:
-        raise Unreplayable(f"session {session.sid} has no pictures and no sound that came out: nothing to compare")
+        raise Unreplayable(
+            f"session {session.sid} has no pictures and no sound that came out: nothing to compare. Media stay on their"
+            " streams for MIRAGE_MEDIA_RETENTION_S; a session that is created with `record` keeps them in its archive"
+        )
     threads = [EngineThread() for _ in media]
     try:
         made = [await _maker(medium, settings, events, thread) for medium, thread in zip(media, threads, strict=True)]

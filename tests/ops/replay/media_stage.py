@@ -19,6 +19,7 @@ import cv2
 import numpy as np
 
 from ops.archive.file import archive_path
+from ops.archive.layout import MAGIC
 from ops.demo.footage import read_video
 from ops.demo.inputs import talking_head
 from ops.enrolment import enrol_face
@@ -41,7 +42,7 @@ from tests.faults.harness import COUNT_EVERY_FRAME
 from tests.waiting import until
 
 FACE, OTHER_FACE, VOICE, OTHER_VOICE = "shipped-portrait", "mirrored", "shipped-voice-a", "shipped-voice-b"
-SECONDS, SMALLER_S, CHANGED_S, KILLED_S, SILENT_S, LOUD_S = 3.2, 0.7, 1.1, 1.7, 2.4, 2.7
+SECONDS, SMALLER_S, CHANGED_S, KILLED_S, SILENT_S, LOUD_S = 2.5, 0.7, 1.0, 1.4, 1.8, 2.1
 _LEASE_MS = 500
 
 
@@ -164,7 +165,7 @@ async def live(urls: tuple[str, str], sid: str, path: Path) -> None:
         await SessionStore(planes, media_retention_s=300).end(sid, "over")
 
         async def indexed() -> bool:
-            return path.exists() and path.read_bytes().endswith(b"\x89MCAP0\r\n")
+            return _indexed(path)
 
         # Nobody works on policy here: its entry is taken off, so that the recorder need not wait for it.
         while (claimed := await planes.events.claim(Kind.POLICY, "test")) is not None:
@@ -172,6 +173,10 @@ async def live(urls: tuple[str, str], sid: str, path: Path) -> None:
         await until(indexed, within_s=40, what="the archive is whole")
     finally:
         await planes.close()
+
+
+def _indexed(path: Path) -> bool:
+    return path.exists() and path.read_bytes().endswith(MAGIC)
 
 
 @contextmanager

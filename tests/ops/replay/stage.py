@@ -24,7 +24,7 @@ from ops.wiring import runner, session_store
 from policy.task import PolicyTask
 from schemas.bus.base import Entry, Planes
 from schemas.events import EVENT
-from schemas.ids import EntryId
+from schemas.ids import ZERO, EntryId
 from schemas.media import MediaHeader, pack
 from schemas.names import Kind, SessionKeys, work
 from schemas.session_store import SessionRecord, SessionStore
@@ -127,8 +127,8 @@ class Told:
     record: SessionRecord | None = None
     problems: tuple[str, ...] = field(default=())
 
-    def entries(self, stream: str) -> Iterator[Entry]:
-        return iter(self.found.get(stream, ()))
+    def entries(self, stream: str, *, after: EntryId = ZERO) -> Iterator[Entry]:
+        return (entry for entry in self.found.get(stream, ()) if entry.id > after)
 
 
 def archived(path: Path, session: RecordedSession, **replaced: Sequence[Entry]) -> Path:
