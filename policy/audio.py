@@ -9,7 +9,7 @@ since the runs were last reset.
 | accept | the chunk's own ratio < 0.65 | none: it is counted as accepted |
 | `audio.grow` | ratio > 0.75 for 40 chunks, not on the top rung | `SetChunk(next larger)`; all runs reset |
 | `audio.shrink` | < 0.55 for 120, not on the lowest, and predicted < 0.65 | `SetChunk(next smaller)`; all runs reset |
-| relapse | a grow within 600 chunks of a shrink | none: the 120 doubles, to 16 x at most, until the session ends |
+| relapse | a grow within 600 chunks of a shrink | none: the 120 doubles, to 64 x at most, until the session ends |
 | `audio.fail` | ratio > 0.80 for 40 chunks on the top rung | `VoiceFailed(retry after 10 s)`; all runs reset |
 | `audio.restore` | the first audio outcome at or after the retry time | `VoiceRestored`, on the top rung |
 | failed again | a fail within 600 chunks of a restore | the retry comes after twice as long, at most 160 s |

@@ -11,16 +11,18 @@ settling: nothing counts in them, and all runs start after them.
 | `video.late` | the sync rules ask for it | one rung down |
 | `video.up` | 300 stable frames, at most 2 % exceptions, and expected < 0.75 on the upper rung | one rung up |
 | `video.probe` | four times as many stable frames | one rung up |
-| relapse | a rung down within 100 outcomes of going up | none: the 300 doubles for that rung, at most 4800 |
+| relapse | a rung down within 2400 outcomes of going up | none: the 300 doubles for that rung, at most 4800 |
 | calm | 4800 outcomes on a rung without a step | none: this rung's and the lower ones' 300 again |
-| `video.overload` | ratio > 0.75 for 100 frames on the lowest rung | `VideoOverloaded`, once a run |
+| `video.overload` | ratio > 0.75 for 100 frames on the lowest rung | `VideoOverloaded`; anew after 100 within budget |
 
 Stable: ratio < 0.60, and late <= 45 ms or unknown. A frame that was late, stale or superseded is an exception like one
 that is not stable; soft skips, and what says nothing of speed (invalid, engine, ended), neither count nor reset. More
 exceptions than 2 % of what is to be reached start the count again, and a step up is taken on a stable frame only.
 
 Expected is the ratio that the upper rung had when it was left downwards, scaled by how much this rung's has changed
-since 5 frames counted after that. Unknown is taken as affordable. Drops within 1.5 s of `WorkerTook` are in the grace.
+since 40 frames counted after that, or since it was left downwards itself, if fewer had. Unknown is taken as affordable.
+These ratios are trends, means of the last 40 to 80 frames: it is asked frame after frame, and the mean of 5 would be
+low enough for once, by noise alone. Drops within 1.5 s of `WorkerTook` are in the grace.
 """
 
 from collections.abc import Sequence
@@ -60,8 +62,14 @@ class LadderState(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Of `intervals_us`: the upper one of the middle two."""
     ratios: tuple[int, ...] = ()
     """Of the last frames that counted on this rung, newest last."""
+    trend: tuple[int, int] = (0, 0)
+    """Sum and number of the ratios on this rung; both are halved as the number reaches twice the rule's run."""
     over: int = 0
     """Consecutive frames over budget."""
+    overloaded: bool = False
+    """Whether `VideoOverloaded` stands for this rung."""
+    relieved: int = 0
+    """Consecutive frames within budget while it stands."""
     stable: int = 0
     """Frames towards a step up, exceptions among them."""
     exceptions: int = 0
@@ -85,6 +93,11 @@ class LadderState(msgspec.Struct, frozen=True, array_like=True, gc=False):
         """The ratio that rules see; None before a frame has counted on this rung."""
         return sum(self.ratios) // len(self.ratios) if self.ratios else None
 
+    @property
+    def trend_pm(self) -> int:
+        """The ratio over a longer time; 0 before a frame has counted on this rung."""
+        return self.trend[0] // self.trend[1] if self.trend[1] else 0
+
 
 def on_published(
     state: LadderState, config: PolicyConfig, entry_id: EntryId, *, pts_us: int, runtime_us: int, late_us: int | None
@@ -102,7 +115,11 @@ def on_published(
             settling=state.settling - 1,
         )
         return settled, ()
-    ratios = (*state.ratios, runtime_us * 1000 // max(INTERVAL_US[rung], median_us))[-config.ratio_memory :]
+    own_pm = runtime_us * 1000 // max(INTERVAL_US[rung], median_us)
+    ratios = (*state.ratios, own_pm)[-config.ratio_memory :]
+    trend_sum, trend_frames = state.trend[0] + own_pm, state.trend[1] + 1
+    if trend_frames >= 2 * config.video_down_frames:
+        trend_sum, trend_frames = trend_sum // 2, trend_frames // 2
     ratio_pm = sum(ratios) // len(ratios)
     over = state.over + 1 if ratio_pm > config.video_down_pm else 0
     stable, exceptions, steady = 0, 0, False
@@ -115,22 +132,38 @@ def on_published(
         intervals_us=intervals_us,
         median_us=median_us,
         ratios=ratios,
+        trend=(trend_sum, trend_frames),
         over=over,
         stable=stable,
         exceptions=exceptions,
         since_step=since_step,
     )
-    if rung > 0 and state.below_pm[rung - 1] == 0 and len(ratios) == config.ratio_memory:
-        state = replace(state, below_pm=_with(state.below_pm, rung - 1, max(1, ratio_pm)))
+    if rung > 0 and state.below_pm[rung - 1] == 0 and trend_frames >= config.video_down_frames:
+        state = replace(state, below_pm=_with(state.below_pm, rung - 1, max(1, state.trend_pm)))
     if since_step == config.video_up_most_frames:
         state = _calm(state)
     if rung < BOTTOM and over >= config.video_down_frames:
         return _down(state, config, entry_id, SLOW)
-    if rung == BOTTOM and over == config.video_overload_frames:
-        return state, (VideoOverloaded(cause=str(entry_id), rule=OVERLOAD, ratio_pm=ratio_pm),)
-    if steady and (rule := _ripe(state, config, ratio_pm)) is not None:
+    if rung == BOTTOM:
+        state, facts = _on_bottom(state, config, entry_id, ratio_pm)
+        if facts:
+            return state, facts
+    if steady and (rule := _ripe(state, config)) is not None:
         return _move(state, config, entry_id, rung - 1, rule)
     return state, ()
+
+
+def _on_bottom(
+    state: LadderState, config: PolicyConfig, entry_id: EntryId, ratio_pm: int
+) -> tuple[LadderState, Sequence[PolicyDecision]]:
+    """Say once that the lowest rung is too much, until it has not been for as long: noise breaks a run for nothing."""
+    if state.overloaded:
+        relieved = 0 if state.over else state.relieved + 1
+        return replace(state, relieved=relieved, overloaded=relieved < config.video_overload_frames), ()
+    if state.over < config.video_overload_frames:
+        return state, ()
+    state = replace(state, overloaded=True, relieved=0)
+    return state, (VideoOverloaded(cause=str(entry_id), rule=OVERLOAD, ratio_pm=ratio_pm),)
 
 
 def on_dropped(
@@ -210,7 +243,7 @@ def _towards_up(state: LadderState, config: PolicyConfig, *, exception: bool) ->
     return stable, exceptions
 
 
-def _ripe(state: LadderState, config: PolicyConfig, ratio_pm: int) -> str | None:
+def _ripe(state: LadderState, config: PolicyConfig) -> str | None:
     """Return the rule by which the ladder goes up now; None when it stays."""
     upper = state.rung - 1
     need = wait(state, config, upper)
@@ -218,7 +251,7 @@ def _ripe(state: LadderState, config: PolicyConfig, ratio_pm: int) -> str | None
         return None
     expected_pm, below_pm = state.left_pm[upper], state.below_pm[upper]
     if below_pm:
-        expected_pm = expected_pm * ratio_pm // below_pm
+        expected_pm = expected_pm * state.trend_pm // below_pm
     if expected_pm < config.video_down_pm:
         return UP
     return PROBE if state.stable >= need * config.video_probe_times else None
@@ -232,11 +265,16 @@ def _down(
         limited = wait(state, config, rung) >= config.video_up_most_frames
         doublings = state.doublings if limited else _with(state.doublings, rung, state.doublings[rung] + 1)
         state = replace(state, doublings=doublings)
-    state = replace(
-        state,
-        left_pm=_with(state.left_pm, rung, state.ratio_pm or 0),
-        below_pm=_with(state.below_pm, rung, 0),
-    )
+    # Under a load that came suddenly the trend still has calm frames in it.
+    left_pm = _with(state.left_pm, rung, max(state.trend_pm, state.ratio_pm or 0))
+    below_pm = _with(state.below_pm, rung, 0)
+    if rung > 0 and below_pm[rung - 1] == 0:
+        # Passed through: later, in calm, it would say that nothing has changed since, and only a probe would lead up.
+        if state.trend_pm:
+            below_pm = _with(below_pm, rung - 1, state.trend_pm)
+        else:
+            left_pm = _with(left_pm, rung - 1, 0)
+    state = replace(state, left_pm=left_pm, below_pm=below_pm)
     return _move(state, config, entry_id, rung + 1, rule)
 
 
@@ -247,7 +285,9 @@ def _move(
         state,
         rung=rung,
         ratios=(),
+        trend=(0, 0),
         over=0,
+        overloaded=False,
         stable=0,
         exceptions=0,
         since_step=0,

@@ -154,7 +154,8 @@ def _on_dropped(state: PolicyState, entry_id: EntryId, event: VideoDropped) -> S
     if media_id <= state.video_id or event.epoch < state.video_epoch:
         return replace(state, folded=entry_id), ()
     config = state.config
-    synced, skips = sync.on_video(state.sync, config, entry_id, None)
+    reached_us = event.pts_us if event.reason is DropReason.SOFT_SKIP else None
+    synced, skips = sync.on_video(state.sync, config, entry_id, reached_us)
     stepped, moves = ladder.on_dropped(
         state.ladder, config, entry_id, pts_us=event.pts_us, reason=event.reason, grace=_grace(state, entry_id)
     )

@@ -1,6 +1,6 @@
 """Sync: the audio clock is the master; video that falls behind is dropped, thinned, and at last made cheaper.
 
-`A` = media time of the end of the newest published sound, `V` = pts of the newest published frame.
+`A` = media time of the end of the newest published sound, `V` = pts of the newest published frame (or softly skipped).
 late = A - V - max(frame interval, largest of the last gaps between published frames), sampled when A moves: between
 chunks A - V is a sawtooth as tall as a chunk and means nothing; a slow camera or thinning is not lateness.
 
@@ -17,7 +17,10 @@ chunks A - V is a sawtooth as tall as a chunk and means nothing; a slow camera o
 After 1 s without sound or without a video outcome the rules sleep: lateness, its runs and any soft skip are forgotten.
 A sample without a new V neither counts for the degrade rule nor resets it: video stands still then, which says nothing
 of its speed. Within 1.5 s of `WorkerTook`, the grace, samples do not count for that rule. The ladder is deaf to it
-while it settles. A soft skip that has gained its 10 ms is measured anew from there, over the next 200 frames.
+while it settles. What a soft skip gains is the difference of two means: of the samples that led to it, and of those in
+its 200 frames. A single sample is off by up to a frame interval, in a beat of chunks and frames that takes seconds. A
+soft skip that has gained its 10 ms is measured anew from there. A frame that it leaves out moves V like one that is
+published: the gap that it makes would be forgiven, and look like a gain.
 """
 
 from collections.abc import Sequence
@@ -43,6 +46,8 @@ class SyncState(msgspec.Struct, frozen=True, array_like=True, gc=False):
     video_at_ms: int | None = None
     late_us: int | None = None
     """The last sample; None while nothing is known."""
+    late_sum: tuple[int, int] = (0, 0)
+    """Sum in µs and number of the samples since the run of late ones, or the soft skip's last 200 frames, began."""
     floor_us: int | None = None
     sampled_us: int | None = None
     """V at the last sample."""
@@ -51,50 +56,60 @@ class SyncState(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Consecutive video outcomes while late; not counted while soft skip is on."""
     skipping: bool = False
     skip_from_us: int = 0
-    """Lateness that the soft skip has to better."""
+    """Lateness that the soft skip has to better, a mean."""
     skip_frames: int = 0
     caught_up: int = 0
     rest_until_ms: int = 0
 
+    @property
+    def mean_late_us(self) -> int:
+        """Mean of those samples; 0 without one."""
+        return self.late_sum[0] // max(1, self.late_sum[1])
+
 
 def on_video(
-    state: SyncState, config: PolicyConfig, entry_id: EntryId, published_us: int | None
+    state: SyncState, config: PolicyConfig, entry_id: EntryId, reached_us: int | None
 ) -> tuple[SyncState, Sequence[PolicyDecision]]:
-    """Fold a video outcome; `published_us` is the frame's pts, or None when it was dropped."""
+    """Fold a video outcome; `reached_us` is the pts of a frame that was published or softly skipped, else None."""
     at_ms = entry_id.ms
     decided: tuple[PolicyDecision, ...] = ()
     if _quiet(state, config, at_ms):
         state, decided = _sleep(state, config, entry_id)
     head_us, gaps_us = state.video_head_us, state.gaps_us
-    if published_us is not None:
+    if reached_us is not None:
         if head_us is None:
-            head_us = published_us
-        elif published_us > head_us:
-            gaps_us = (*gaps_us, published_us - head_us)[-config.sync_gap_memory :]
-            head_us = published_us
+            head_us = reached_us
+        elif reached_us > head_us:
+            gaps_us = (*gaps_us, reached_us - head_us)[-config.sync_gap_memory :]
+            head_us = reached_us
     late_us, late_frames = state.late_us, 0
     if state.skipping and late_us is not None:
-        state, more = _on_skip_trial(state, config, entry_id, late_us)
+        state, more = _on_skip_trial(state, config, entry_id)
         decided += more
     elif late_us is not None and late_us > config.skip_late_us:
         late_frames = state.late_frames + 1
         if late_frames > config.skip_frames and at_ms >= state.rest_until_ms:
             decided += (SoftSkip(cause=str(entry_id), rule=SKIP, of=config.skip_of),)
-            state = replace(state, skipping=True, skip_from_us=late_us, skip_frames=0, caught_up=0)
+            state = replace(
+                state, skipping=True, skip_from_us=state.mean_late_us, skip_frames=0, caught_up=0, late_sum=(0, 0)
+            )
             late_frames = 0
     state = replace(state, video_head_us=head_us, gaps_us=gaps_us, video_at_ms=at_ms, late_frames=late_frames)
     return state, decided
 
 
 def _on_skip_trial(
-    state: SyncState, config: PolicyConfig, entry_id: EntryId, late_us: int
+    state: SyncState, config: PolicyConfig, entry_id: EntryId
 ) -> tuple[SyncState, tuple[PolicyDecision, ...]]:
+    late_us = state.mean_late_us
     frames = state.skip_frames + 1
     if frames < config.skip_trial_frames:
         return replace(state, skip_frames=frames), ()
-    if state.skip_from_us - late_us >= config.skip_gain_us:
-        return replace(state, skip_frames=0, skip_from_us=late_us), ()
-    state = replace(state, skipping=False, skip_frames=0, rest_until_ms=entry_id.ms + config.skip_rest_ms)
+    if state.late_sum[1] and state.skip_from_us - late_us >= config.skip_gain_us:
+        return replace(state, skip_frames=0, skip_from_us=late_us, late_sum=(0, 0)), ()
+    state = replace(
+        state, skipping=False, skip_frames=0, late_sum=(0, 0), rest_until_ms=entry_id.ms + config.skip_rest_ms
+    )
     return state, (SoftSkip(cause=str(entry_id), rule=NO_GAIN, of=0),)
 
 
@@ -124,7 +139,7 @@ def on_audio(
         late_samples = state.late_samples + (head_us != state.sampled_us and not grace)
         if late_samples >= config.sync_degrade_samples:
             late_samples, ask = 0, True
-    skipping, caught_up = state.skipping, 0
+    (late_sum_us, samples), skipping, caught_up = state.late_sum, state.skipping, 0
     if skipping and late_us <= config.skip_done_us:
         caught_up = state.caught_up + 1
         if caught_up >= config.skip_done_samples:
@@ -135,6 +150,7 @@ def on_audio(
         audio_at_ms=entry_id.ms,
         audio_head_us=end_us,
         late_us=late_us,
+        late_sum=(late_sum_us + late_us, samples + 1) if skipping or late_us > config.skip_late_us else (0, 0),
         floor_us=floor_us,
         sampled_us=head_us,
         late_samples=late_samples,
@@ -164,5 +180,7 @@ def _sleep(state: SyncState, config: PolicyConfig, entry_id: EntryId) -> tuple[S
         state = replace(state, video_head_us=None, video_at_ms=None, gaps_us=(), sampled_us=None)
     if state.audio_at_ms is not None and state.audio_at_ms < since_ms:
         state = replace(state, audio_at_ms=None)
-    state = replace(state, late_us=None, late_samples=0, late_frames=0, skipping=False, skip_frames=0, caught_up=0)
+    state = replace(
+        state, late_us=None, late_sum=(0, 0), late_samples=0, late_frames=0, skipping=False, skip_frames=0, caught_up=0
+    )
     return state, decided

@@ -13,19 +13,17 @@ from policy.driver import Driver
 from policy.reducer import Decided
 from policy.snapshot import pack, unpack
 from schemas.bus.base import Entry
-from schemas.decisions import Abandon
+from schemas.decisions import Abandon, DropVideoUntil
 from schemas.errors import CodecError, Conflict
 from schemas.events import EVENT
 from schemas.ids import EntryId
 from schemas.message import encode
-from schemas.session_store import SessionStore
+from schemas.session_store import ABANDONED, SessionStore
 from schemas.task import Lease, Source
 
 log = structlog.get_logger(__name__)
 
 _SNAPSHOT_EVERY = 200  # events without a decision; folding that many again takes under 2 ms
-ABANDONED = "abandoned"
-"""Why a session ended that policy gave up."""
 
 
 class PolicyTask:
@@ -72,7 +70,9 @@ class PolicyTask:
         events, stream = self._lease.planes.events, self._lease.keys.policy
         data = encode(decision)
         if await events.publish(stream, decision_id, {EVENT: data}, fence=self._lease.fence):
-            log.info("decided", sid=self._lease.keys.sid, id=str(decision_id), rule=decision.rule)
+            # A session that stays late gets a new floor with every chunk.
+            say = log.debug if isinstance(decision, DropVideoUntil) else log.info
+            say("decided", sid=self._lease.keys.sid, id=str(decision_id), rule=decision.rule)
             return
         standing = await events.entries(stream, until=decision_id, count=1, newest_first=True)
         if not standing or standing[0].fields[EVENT] != data:

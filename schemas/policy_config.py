@@ -48,7 +48,7 @@ class PolicyConfig(msgspec.Struct, frozen=True, kw_only=True):
     chunk_relapse_chunks: Count = 600
     """A grow within this many chunks of a shrink doubles the next `chunk_shrink_chunks` (and a fail within as many of a
     restore, the time to the next one) …"""
-    chunk_relapse_most: Count = 16
+    chunk_relapse_most: Count = 64
     """… up to this many times."""
     voice_fail_pm: Count = 800
     voice_fail_chunks: Count = 40
@@ -90,7 +90,7 @@ class PolicyConfig(msgspec.Struct, frozen=True, kw_only=True):
     video_up_pm: Count = 600
     video_up_frames: Count = 300
     video_up_exceptions_pm: Count = 20
-    video_relapse_frames: Count = 100
+    video_relapse_frames: Count = 2_400
     """Going down within this many frames of going up doubles that rung's `video_up_frames` …"""
     video_up_most_frames: Count = 4_800
     """… up to this; as many calm frames bring it back."""

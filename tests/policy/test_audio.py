@@ -114,13 +114,13 @@ def test_growing_within_600_chunks_of_a_shrink_doubles_the_next_one(after: int, 
     assert rules(tape.chunk(100)) == ["audio.shrink"]
 
 
-def test_the_patience_ends_at_16_times() -> None:
+def test_the_patience_ends_at_64_times() -> None:
     tape = Tape()
     seen = []
-    for _ in range(6):
+    for _ in range(8):
         relapse(tape, 100)
         seen.append(tape.state.audio.patience)
-    assert seen == [2, 4, 8, 16, 16, 16]
+    assert seen == [2, 4, 8, 16, 32, 64, 64, 64]
 
 
 def on_top() -> Tape:

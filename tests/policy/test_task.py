@@ -4,16 +4,17 @@ import uuid
 from dataclasses import dataclass
 
 import pytest
+from structlog.testing import capture_logs
 
-from policy.task import ABANDONED, PolicyTask
+from policy.task import PolicyTask
 from schemas.bus.base import Fence, Planes
 from schemas.clock import SystemClock
 from schemas.decisions import Abandon, decision_id, policy_decisions
 from schemas.errors import BusUnavailable, Conflict
-from schemas.events import EVENT, FrameRejected
+from schemas.events import EVENT, AudioProcessed, FrameRejected, VideoProcessed
 from schemas.message import encode
 from schemas.names import Kind, SessionKeys
-from schemas.session_store import SessionRecord, SessionStore
+from schemas.session_store import ABANDONED, SessionRecord, SessionStore
 from schemas.task import Lease
 from tests.faults.harness import failing
 
@@ -102,6 +103,39 @@ async def test_a_decision_that_stands_with_other_content_stops_the_service(given
     await given.planes.events.publish(given.keys.policy, decision_id(newest, 0), {EVENT: encode(other)}, fence=fence)
     with pytest.raises(Conflict, match="stands with other content"):
         await given.work(task)
+
+
+async def test_floors_which_come_with_every_chunk_of_a_late_session_are_no_news_for_the_log(given: Given) -> None:
+    picture = VideoProcessed(
+        id="1-0",
+        pts_us=0,
+        epoch=1,
+        runtime_us=1,
+        stages_us={},
+        faces=1,
+        detector_ran=True,
+        confidence_pm=900,
+        outcome="swapped",
+    )
+    chunks = [
+        AudioProcessed(
+            id=f"{n}-0",
+            pts_us=n * 192_000,
+            epoch=1,
+            duration_us=192_000,
+            runtime_us=1,
+            stages_us={},
+            outcome="converted",
+        )
+        for n in range(1, 5)
+    ]
+    events = [{EVENT: encode(event)} for event in (picture, *chunks)]
+    await given.planes.events.append_all(given.keys.metrics, events)
+    with capture_logs() as lines:
+        await given.work(await given.task())
+    assert await given.decided() == ["health.invalid", *["sync.drop"] * 4]
+    levels = {line["rule"]: line["log_level"] for line in lines if line["event"] == "decided"}
+    assert levels == {"health.invalid": "info", "sync.drop": "debug"}
 
 
 async def test_entries_that_cannot_be_read_are_passed_over(given: Given) -> None:
