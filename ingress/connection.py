@@ -40,8 +40,6 @@ class Connection:
         await self._websocket.accept(subprotocol=PROTOCOL)
         state = peer.feed.in_force  # from here to `add` nothing waits: no decision is missed in between
         peer.tell({"type": "ready", "sid": sid, "params": state.params.as_json(), "panic": peer.feed.panic})
-        if peer.publisher is not None:
-            peer.publisher.in_force = state
         self._told = state.params
         peer.feed.add(self)
         if peer.publisher is not None:
@@ -90,8 +88,6 @@ class Connection:
     def in_force(self) -> None:
         """See `Listener.in_force`."""
         peer, state = self._peer, self._peer.feed.in_force
-        if peer.publisher is not None:
-            peer.publisher.in_force = state
         if state.params != self._told:
             self._told = state.params
             peer.tell({"type": "params", **state.params.as_json()})

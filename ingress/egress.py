@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import structlog
 
 from ingress import background
-from ingress.in_force import ABANDONED, at_start, fold
+from ingress.in_force import at_start, fold
 from ingress.status import StatusFold, as_archive_status
 from schemas.bus.base import Entry, Planes
 from schemas.clock import Clock
@@ -27,7 +27,7 @@ from schemas.facts import PanicSet, control_facts
 from schemas.ids import EntryId
 from schemas.media import MediaEntry, unpack
 from schemas.names import SessionKeys
-from schemas.session_store import SessionRecord
+from schemas.session_store import ABANDONED, SessionRecord
 from schemas.wire import MediaMessage, MediaType, encode
 
 log = structlog.get_logger(__name__)
@@ -124,10 +124,12 @@ class SessionFeed:
         for entry in facts:
             await self._fact(entry)
         self._event_cursors[keys.control] = facts[-1].id if facts else EntryId(0, 0)
-        decisions = await events.entries(keys.policy)
-        for entry in decisions:
-            self._decision(entry)
-        self._event_cursors[keys.policy] = decisions[-1].id if decisions else EntryId(0, 0)
+        self._event_cursors[keys.policy] = decided = EntryId(0, 0)
+        # In pages: of a session that was late for hours there are hundreds of thousands, and everyone else would wait.
+        while decisions := await events.entries(keys.policy, after=decided, count=_EVENT_BATCH):
+            for entry in decisions:
+                self._decision(entry)
+            self._event_cursors[keys.policy] = decided = decisions[-1].id
         self._tasks = [
             background.start(self._follow(read), name=f"{what}:{keys.sid}", on_fatal=self._on_fatal)
             for what, read in (("outputs", self._read_media), ("events", self._read_events))

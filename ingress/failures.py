@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from ingress.in_force import ABANDONED
 from schemas.errors import (
     BusUnavailable,
     CodecError,
@@ -15,6 +14,7 @@ from schemas.errors import (
     Refused,
     Throttled,
 )
+from schemas.session_store import ABANDONED
 
 
 class Unauthenticated(Refused):

@@ -32,9 +32,6 @@ from schemas.media import VOICE_ON, VOICE_SILENT, VOICE_THROUGH
 from schemas.policy_config import CHUNK_LADDER_MS
 from schemas.session_store import SessionRecord
 
-ABANDONED = "abandoned"
-"""Why a session ended that the policy gave up."""
-
 _MOST_FPS, _BEST_QUALITY = 60, 100
 
 

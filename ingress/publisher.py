@@ -44,7 +44,7 @@ class _Track:
 class Publisher:
     """Writes one connection's media, as long as that connection is the session's newest publisher.
 
-    `in_force` may be replaced at any time: the next frame or chunk is cut, thinned and stamped as it says.
+    What the feed says is in force may change at any time: the next frame or chunk is cut, thinned and stamped so.
     """
 
     def __init__(
@@ -56,19 +56,18 @@ class Publisher:
         timeline: Timeline,
         ids: dict[MediaType, IdSource],
         feed: SessionFeed,
-        in_force: InForce,
         settings: IngressSettings,
         clock: Clock,
     ) -> None:
         """See `open_publisher`."""
-        self.in_force = in_force
         self.timeline = timeline
         self.thinned = 0
         """Frames that were left out, ever: the client sends more than the frame rate in force."""
         self._keys, self._media, self._fence = keys, media, fence
         self._feed, self._settings, self._clock = feed, settings, clock
-        self._reframer = Reframer(in_force.params.chunk_ms)
+        self._reframer = Reframer(feed.in_force.params.chunk_ms)
         self._thinner = Thinner()
+        self._arrivals = Thinner(settings.rates.video_burst)
         self._audio_offset_us = 0
         self._tracks = {kind: _Track(kind, _stream(keys, kind), source) for kind, source in ids.items()}
 
@@ -78,12 +77,13 @@ class Publisher:
         Raises `InputRejected` for a time that makes no sense, `Fenced` when another connection took over,
         `BusUnavailable` when the media plane does not answer: what was at hand is lost then.
         """
-        state = self.in_force  # one for the whole message: a chunk's stamp is the length that it was cut to
+        state = self._feed.in_force  # one for the whole message: a chunk's stamp is the length that it was cut to
         if message.type is MediaType.VIDEO:
             mapped = self.timeline.map(message.type, message.pts_us)
             if mapped.stepped:
                 self._thinner.restart()
-            if not self._thinner.admit(mapped.pts_us, state.params.fps):
+            fps, now_us = state.params.fps, self._clock.monotonic_us()
+            if not (self._thinner.admit(mapped.pts_us, fps) and self._arrivals.admit(now_us, fps)):
                 self.thinned += 1
                 return
             sent = Sent(message.seq, mapped.offset_us, self)
@@ -167,7 +167,6 @@ async def open_publisher(
         timeline=Timeline(start_us),
         ids=ids,
         feed=feed,
-        in_force=feed.in_force,
         settings=settings,
         clock=clock,
     )

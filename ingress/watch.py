@@ -5,11 +5,11 @@ import asyncio
 import structlog
 
 from ingress.failures import body_of
-from ingress.in_force import ABANDONED
 from ingress.peer import Peer
 from ingress.publisher import Publisher
 from schemas.errors import BusUnavailable, NotFound, Refused, Throttled
 from schemas.events import Backlog, FrameThinned, TokenExpired
+from schemas.session_store import ABANDONED
 from schemas.wire import Close
 
 log = structlog.get_logger(__name__)

@@ -65,7 +65,7 @@ class AudioProcessed(Outcome, frozen=True, kw_only=True):
     stages_us: dict[str, int]
     """Microseconds in `encode`, `f0`, `convert`, `post`."""
     outcome: str
-    """`converted`, `gated` or `silenced`."""
+    """`converted` or `gated`; `silenced` without a voice or after a failure; `passed` where that was allowed."""
 
 
 class AudioSkipped(Outcome, frozen=True, kw_only=True):

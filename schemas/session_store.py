@@ -15,6 +15,8 @@ from schemas.policy_config import PolicyConfig
 _RECORD, _DEADLINE, _EXPIRES, _ENDED = b"record", b"deadline_ms", b"expires_ms", b"ended"
 WORK = (Kind.VIDEO, Kind.VOICE, Kind.POLICY)
 """Kinds of worker that every session wants."""
+ABANDONED = "abandoned"
+"""Why a session ended that the policy gave up."""
 
 
 class SessionRecord(Message, frozen=True, kw_only=True):

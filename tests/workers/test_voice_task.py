@@ -66,9 +66,11 @@ def chunk(n: int, pts_us: int, value: int, *, voice: str = "on", length: int = C
     return MediaEntry(EntryId(n, 0), MediaHeader(pts_us=pts_us, sent_us=0, voice=voice), data)
 
 
-async def opened(bus: MemoryBus, *, on_voice_fail: str = "silence") -> tuple[VoiceConverter, DelayingVoices]:
+async def opened(
+    bus: MemoryBus, *, on_voice_fail: str = "silence", voice: str = "worn"
+) -> tuple[VoiceConverter, DelayingVoices]:
     keys, engine = SessionKeys("s"), DelayingVoices()
-    record = SessionRecord(sid="s", owner="o", created_ms=0, expires_ms=1, on_voice_fail=on_voice_fail)
+    record = SessionRecord(sid="s", owner="o", voice=voice, created_ms=0, expires_ms=1, on_voice_fail=on_voice_fail)
     lease = Lease(Kind.VOICE, keys, record, "w", Fence(keys.epoch, Kind.VOICE, 1), Planes(bus, bus), SystemClock())
     converter = VoiceConverter(lease, engine=engine, thread=EngineThread(), identities=IdentityStore(bus))
     await converter.open()
@@ -135,6 +137,20 @@ async def test_the_header_says_what_becomes_of_a_chunk_and_what_is_not_allowed_i
         said = converter.processed(entry, runtime_us=5, epoch=1)
         assert (said.outcome, said.pts_us, said.duration_us) == (outcome, n * 96_000 - 32_000, 96_000)
     assert engine.streams[-1].chunks == (3 if voice == "on" else 0), "silence and pass-through cost no inference"
+
+
+async def test_who_wears_no_voice_is_silent_also_where_a_failed_one_would_go_through() -> None:
+    """Taking a voice off asks for silence; the chunks that ingress marks `through` meanwhile know nothing of it."""
+    converter, _ = await opened(MemoryBus(), on_voice_fail="passthrough")
+    heard = samples((await converter.convert(chunk(1, 0, 1000, voice="through"))).data)
+    assert heard.any()
+    await converter.change(SettingsChanged(voice=""))
+    entry = chunk(2, 96_000, 1000, voice="through")
+    off = samples((await converter.convert(entry)).data)
+    assert not off[80:].any()
+    assert converter.processed(entry, runtime_us=5, epoch=1).outcome == "silenced"
+    never, _ = await opened(MemoryBus(), on_voice_fail="passthrough", voice="")
+    assert not samples((await never.convert(chunk(1, 0, 1000, voice="through"))).data).any()
 
 
 async def test_only_sound_that_was_marked_to_pass_ever_passes() -> None:

@@ -55,8 +55,11 @@ class FaceBatcher:
     async def _work(self) -> None:
         while self._waiting:
             await self._gather()
-            batch, self._waiting = self._waiting[: self._most], self._waiting[self._most :]
-            await self._run(batch)
+            # Who was taken away while waiting may have come back: a session appears at most once in a call.
+            wanted = [job for job in self._waiting if not job.done.done()]
+            batch, self._waiting = wanted[: self._most], wanted[self._most :]
+            if batch:
+                await self._run(batch)
 
     async def _gather(self) -> None:
         """Wait until every active session is in, the batch is full, or the first frame has waited for the window."""
@@ -79,6 +82,7 @@ class FaceBatcher:
             results = await self.thread.run(
                 self.engine.process, [(job.session, job.frame, job.pts_us) for job in batch]
             )
+            done = list(zip(batch, results, strict=True))
         except Exception as error:  # noqa: BLE001 - whatever it is, it is handed to the session that it belongs to
             if len(batch) > 1:
                 for job in batch:
@@ -86,6 +90,6 @@ class FaceBatcher:
             elif not batch[0].done.done():
                 batch[0].done.set_exception(error)
             return
-        for job, result in zip(batch, results, strict=True):
+        for job, result in done:
             if not job.done.done():  # its session may have been taken away meanwhile
                 job.done.set_result(result)

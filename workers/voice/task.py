@@ -5,7 +5,7 @@ What a chunk's header says becomes of it:
 | `voice` | the session's `on_voice_fail` | goes out | outcome |
 |---|---|---|---|
 | `on` | | the engine's sound | the engine's |
-| `through` | `passthrough` | the chunk itself, delayed by the lookahead | `passed` |
+| `through` | `passthrough`, while a voice is worn | the chunk itself, delayed by the lookahead | `passed` |
 | anything else | | silence | `silenced` |
 
 Where one follows another the sound fades over 5 ms. When conversion resumes, what went by is fed to the stream first.
@@ -155,7 +155,9 @@ class VoiceConverter:
 
     def _mode_of(self, header: MediaHeader) -> str:
         """Return what becomes of a chunk: what its header says, as far as the session allows it."""
-        if header.voice == VOICE_ON or (header.voice == VOICE_THROUGH and self._may_pass):
+        # Without a voice silence is wanted, and nothing fails: one that was taken off must not come back as one's own.
+        may_pass = self._may_pass and self._voice != ""
+        if header.voice == VOICE_ON or (header.voice == VOICE_THROUGH and may_pass):
             return header.voice
         return VOICE_SILENT
 

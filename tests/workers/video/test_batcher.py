@@ -33,6 +33,8 @@ class Recording:
     def __init__(self) -> None:
         self.batch = 8
         self.batches: list[list[int]] = []
+        self.short = False
+        """Whether the last job of each call is forgotten."""
         self.free = threading.Event()
         self.free.set()
 
@@ -50,7 +52,7 @@ class Recording:
             raise RuntimeError(f"cannot work on {numbers}")
         return [
             FaceResult(frame=frame, outcome=FaceOutcome.SWAPPED, faces=1, detector_ran=False, confidence_pm=pts_us)
-            for _, frame, pts_us in jobs
+            for _, frame, pts_us in jobs[: len(jobs) - self.short]
         ]
 
 
@@ -116,6 +118,17 @@ async def test_a_fault_stays_with_the_session_that_it_belongs_to(engine: Recordi
     assert engine.batches == [[1, -1], [1], [-1]]
 
 
+async def test_an_engine_that_returns_too_few_results_is_at_fault_and_leaves_nobody_waiting(engine: Recording) -> None:
+    engine.short = True
+    shared = batcher(engine, window_ms=0)
+    results = await asyncio.wait_for(
+        asyncio.gather(*(shared.process(Numbered(n), FRAME, n) for n in range(3)), return_exceptions=True), 5
+    )
+    assert [type(result) for result in results] == [ValueError] * 3
+    engine.short = False
+    assert (await shared.process(Numbered(1), FRAME, 7)).confidence_pm == 7
+
+
 async def test_a_session_that_is_taken_away_while_it_waits_disturbs_nobody(engine: Recording) -> None:
     shared, gone, stays = batcher(engine, window_ms=LONG_MS), Numbered(1), Numbered(2)
     engine.free.clear()
@@ -126,6 +139,23 @@ async def test_a_session_that_is_taken_away_while_it_waits_disturbs_nobody(engin
     second = asyncio.create_task(shared.process(gone, FRAME, 1))
     assert (await shared.process(stays, FRAME, 3)).confidence_pm == 3
     await second
+
+
+async def test_a_frame_that_was_taken_away_while_it_waited_is_not_worked_on(engine: Recording) -> None:
+    """Its session may be back with another: a session appears at most once in a call."""
+    shared, returns = batcher(engine, window_ms=0), Numbered(1)
+    engine.free.clear()
+    first = asyncio.create_task(shared.process(Numbered(0), FRAME, 0))
+    await until(lambda: _true(bool(engine.batches)), within_s=5, what="engine busy")
+    waiting = asyncio.create_task(shared.process(returns, FRAME, 1))
+    await asyncio.sleep(0)
+    waiting.cancel()
+    again = asyncio.create_task(shared.process(returns, FRAME, 2))
+    await asyncio.sleep(0)
+    engine.free.set()
+    assert (await again).confidence_pm == 2
+    await first
+    assert engine.batches == [[0], [1]]
 
 
 async def test_an_engine_that_gains_nothing_by_a_batch_is_not_waited_for(engine: Recording) -> None:
