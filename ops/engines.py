@@ -122,9 +122,7 @@ def enhancement(settings: Settings) -> str:
     if settings.codeformer_every == 0:
         return "none: MIRAGE_CODEFORMER_EVERY is 0"
     if not model_store(settings).has(manifest.CODEFORMER):
-        return (
-            f"none: no {manifest.CODEFORMER} (`mirage models pull codeformer`, then `mirage models convert codeformer`)"
-        )
+        return f"none: no {manifest.CODEFORMER} (`mirage models pull enhance`, then `mirage models convert codeformer`)"
     return f"CodeFormer on every {settings.codeformer_every}. frame of a face, where the neural engine runs"
 
 

@@ -71,6 +71,12 @@ def _fault(raw: str) -> str:
     return raw
 
 
+def _name(raw: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9._-]{0,64}", raw):
+        raise ValueError("expected at most 64 letters, digits, dots, - and _")
+    return raw
+
+
 def _policy(raw: str) -> Path:
     path = Path(raw).expanduser()
     try:
@@ -152,6 +158,9 @@ class Settings:
     voice_fixed_noise: int = _setting(0, _whole(0, 1), "1: the neural voice's noise follows the frame, replay is exact")
     voice_workers: int = _setting(1, _whole(0, 64), "voice worker processes of `mirage up`")
     record_workers: int = _setting(1, _whole(0, 64), "record worker processes of `mirage up`")
+    worker_name: str = _setting(
+        "", _name, "first part of the names that workers sign events with; empty: this machine's name"
+    )
     sessions_per_worker: int = _setting(4, _whole(1, 256), "sessions that one worker process holds")
     max_faces: int = _setting(
         1, _whole(1, MOST_FACES), "faces swapped at most, the largest first, unless a session says"

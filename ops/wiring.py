@@ -5,9 +5,6 @@ import secrets
 import socket
 from pathlib import Path
 
-import structlog
-
-from ops.engines import face_engine, voice_engine
 from ops.installation import Installation
 from ops.settings import Settings
 from policy.task import PolicyTask
@@ -15,23 +12,12 @@ from schemas.bus.base import Planes
 from schemas.bus.redis import RedisBus
 from schemas.clock import Clock, SystemClock
 from schemas.errors import Misconfigured
-from schemas.identity_store import IdentityStore
 from schemas.names import Kind
 from schemas.session_store import SessionStore
-from schemas.task import Lease, SessionTask, TaskFactory
+from schemas.task import TaskFactory
 from workers.engine_thread import EngineThread
-from workers.faults import FaultPlan, fault_plan
-from workers.freshness import Limits, Order
-from workers.media_task import MediaTask
 from workers.runner import Runner
 from workers.runner_settings import RunnerSettings
-from workers.video.batcher import FaceBatcher
-from workers.video.engine import FaceEngine
-from workers.video.task import VideoConverter
-from workers.voice.engine import VoiceEngine
-from workers.voice.task import VoiceConverter
-
-log = structlog.get_logger(__name__)
 
 
 def open_planes(settings: Settings, installation: Installation) -> Planes:
@@ -63,46 +49,6 @@ def session_store(planes: Planes, settings: Settings) -> SessionStore:
     return SessionStore(planes, media_retention_s=settings.media_retention_s, event_ttl_s=settings.event_ttl_s)
 
 
-def limits_for(kind: Kind, settings: Settings) -> Limits:
-    """Return what a media worker drops. Sound is always worked on in order."""
-    if kind is Kind.VIDEO:
-        return Limits(Order(settings.video_order), settings.video_deadline_ms)
-    return Limits(Order.FIFO, settings.audio_deadline_ms)
-
-
-def faults_for(kind: Kind, settings: Settings) -> FaultPlan:
-    """Return how workers of `kind` are slowed on purpose; a worker that is says so in its log."""
-    plan = fault_plan(settings.fault, kind)
-    if plan.faults:
-        log.warning("MIRAGE_FAULT slows this worker", kind=kind.value, fault=settings.fault)
-    return plan
-
-
-def video_factory(planes: Planes, settings: Settings, engine: FaceEngine, thread: EngineThread) -> TaskFactory:
-    """Return the maker of video tasks."""
-    identities = IdentityStore(planes.events)
-    limits, faults = limits_for(Kind.VIDEO, settings), faults_for(Kind.VIDEO, settings)
-    faces = FaceBatcher(engine, thread, window_ms=settings.batch_window_ms)
-
-    def make(lease: Lease) -> SessionTask:
-        converter = VideoConverter(lease, faces=faces, identities=identities, faults=faults)
-        return MediaTask(lease, converter, limits=limits, retention_ms=settings.media_retention_s * 1000, engine=engine)
-
-    return make
-
-
-def voice_factory(planes: Planes, settings: Settings, engine: VoiceEngine, thread: EngineThread) -> TaskFactory:
-    """Return the maker of voice tasks."""
-    identities = IdentityStore(planes.events)
-    limits, faults = limits_for(Kind.VOICE, settings), faults_for(Kind.VOICE, settings)
-
-    def make(lease: Lease) -> SessionTask:
-        converter = VoiceConverter(lease, engine=engine, thread=thread, identities=identities, faults=faults)
-        return MediaTask(lease, converter, limits=limits, retention_ms=settings.media_retention_s * 1000, engine=engine)
-
-    return make
-
-
 def archive_dir(settings: Settings) -> Path:
     """Return the folder of recorded sessions."""
     return settings.archive_dir or settings.data_dir / "archives"
@@ -118,10 +64,10 @@ def record_factory(settings: Settings) -> TaskFactory:
 def task_factory(kind: Kind, planes: Planes, settings: Settings, thread: EngineThread) -> TaskFactory:
     """Return the maker of tasks of `kind`, with its engine loaded."""
     match kind:
-        case Kind.VIDEO:
-            return video_factory(planes, settings, face_engine(settings), thread)
-        case Kind.VOICE:
-            return voice_factory(planes, settings, voice_engine(settings), thread)
+        case Kind.VIDEO | Kind.VOICE:
+            from ops.media_wiring import media_factory  # noqa: PLC0415 - loads numpy and OpenCV: only where it is driven
+
+            return media_factory(kind, planes, settings, thread)
         case Kind.POLICY:
             sessions = session_store(planes, settings)
             return lambda lease: PolicyTask(lease, sessions)
@@ -137,7 +83,7 @@ def runner(
     """Return a runner of `kind` under a name that no other worker ever had."""
     return Runner(
         kind,
-        worker=f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}",
+        worker=f"{settings.worker_name or socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}",
         planes=planes,
         sessions=session_store(planes, settings),
         factory=factory,

@@ -1,8 +1,8 @@
 """Sound: how long a chunk is, and whether the voice is converted at all.
 
-Only chunks with outcome `converted` count, and none while the voice is failed; gated, silenced, passed and skipped ones
-neither count nor reset. A ratio is runtime / duration in per mille; in a rule it is the mean of the last 5 that counted
-since the runs were last reset.
+Only chunks of the size in force with outcome `converted` count, and none while the voice is failed; gated, silenced,
+passed and skipped ones neither count nor reset. A ratio is runtime / duration in per mille; in a rule it is the mean of
+the last 5 that counted since the runs were last reset.
 
 | rule | condition | decision |
 |---|---|---|
@@ -82,15 +82,17 @@ def start(chunk_ms: int) -> AudioState:
 
 
 def on_outcome(
-    state: AudioState, config: PolicyConfig, entry_id: EntryId, event: AudioProcessed | None
+    state: AudioState, config: PolicyConfig, entry_id: EntryId, event: AudioProcessed | None, *, open_loop: bool
 ) -> tuple[AudioState, Sequence[PolicyDecision]]:
-    """Fold an audio outcome; None for a skipped chunk."""
+    """Fold an audio outcome; None for a skipped chunk. In an open loop, chunks of every size count."""
     if state.failed_ms is not None:
         if entry_id.ms < state.failed_ms + state.retry_ms:
             return state, ()
         state = replace(state, failed_ms=None, since_restore=0)
         return state, (VoiceRestored(cause=str(entry_id), rule=RESTORE),)
     if event is None or event.outcome != "converted" or event.duration_us == 0:
+        return state, ()
+    if event.duration_us != state.chunk_ms * 1000 and not open_loop:
         return state, ()
     own_pm = event.runtime_us * 1000 // event.duration_us
     ratios = (*state.ratios, own_pm)[-config.ratio_memory :]

@@ -19,7 +19,7 @@ class Driver:
         self._state = state or PolicyState()
         self._config = config
         if config is not None:
-            self._state = replace(self._state, config=config)
+            self._state = replace(self._state, config=config, open_loop=True)
         self.error: CodecError | None = None
         """Why the last entry was passed over; None when it was folded."""
 

@@ -1,5 +1,8 @@
 """The video ladder: quality, then frame rate, then resolution; restored in reverse, one rung at a time.
 
+Only frames that carry the rung in force count, for anything here: those of another rung were taken before the step took
+effect, or while decisions came late, and say nothing of this one.
+
 A frame's ratio is runtime / max(frame interval of the rung, median of the last 20 input intervals), in per mille; in a
 rule it is the mean of the last 5 that counted since the last step. After a step in either direction, 20 outcomes are
 settling: nothing counts in them, and all runs start after them.
@@ -194,6 +197,12 @@ def on_dropped(
     if len(drops) > config.video_drops and state.since_step - drops[0] < config.video_drops_of and state.rung < BOTTOM:
         return _down(state, config, entry_id, DROPS)
     return state, ()
+
+
+def on_other(state: LadderState, config: PolicyConfig, *, pts_us: int) -> LadderState:
+    """Fold a frame of another rung than the one in force: only that it came."""
+    input_us, intervals_us, median_us = _input(state, config, pts_us)
+    return replace(state, input_us=input_us, intervals_us=intervals_us, median_us=median_us)
 
 
 def on_request(

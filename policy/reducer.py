@@ -65,6 +65,9 @@ class PolicyState(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Everything that policy remembers of a session."""
 
     config: PolicyConfig = PolicyConfig()
+    open_loop: bool = False
+    """Whether frames and chunks count that carry another rung than the one in force: under other thresholds than those
+    that the media were made under, none would carry it."""
     folded: tuple[int, int] = ZERO
     """ID of the last metric event folded."""
     video_id: tuple[int, int] = ZERO
@@ -134,9 +137,14 @@ def _on_published(state: PolicyState, entry_id: EntryId, event: VideoProcessed) 
         return replace(state, folded=entry_id), ()
     config = state.config
     synced, skips = sync.on_video(state.sync, config, entry_id, event.pts_us)
-    stepped, moves = ladder.on_published(
-        state.ladder, config, entry_id, pts_us=event.pts_us, runtime_us=event.runtime_us, late_us=synced.late_us
-    )
+    stepped = state.ladder
+    moves: Sequence[PolicyDecision] = ()
+    if event.rung == stepped.rung or state.open_loop:
+        stepped, moves = ladder.on_published(
+            stepped, config, entry_id, pts_us=event.pts_us, runtime_us=event.runtime_us, late_us=synced.late_us
+        )
+    else:
+        stepped = ladder.on_other(stepped, config, pts_us=event.pts_us)
     state = replace(
         state,
         folded=entry_id,
@@ -156,9 +164,15 @@ def _on_dropped(state: PolicyState, entry_id: EntryId, event: VideoDropped) -> S
     config = state.config
     reached_us = event.pts_us if event.reason is DropReason.SOFT_SKIP else None
     synced, skips = sync.on_video(state.sync, config, entry_id, reached_us)
-    stepped, moves = ladder.on_dropped(
-        state.ladder, config, entry_id, pts_us=event.pts_us, reason=event.reason, grace=_grace(state, entry_id)
-    )
+    stepped = state.ladder
+    moves: Sequence[PolicyDecision] = ()
+    if event.rung == stepped.rung or state.open_loop:
+        grace = _grace(state, entry_id)
+        stepped, moves = ladder.on_dropped(
+            stepped, config, entry_id, pts_us=event.pts_us, reason=event.reason, grace=grace
+        )
+    else:
+        stepped = ladder.on_other(stepped, config, pts_us=event.pts_us)
     healthy, ends = health.on_frame(state.health, config, entry_id, invalid=event.reason is DropReason.INVALID)
     state = replace(state, folded=entry_id, video_id=media_id, sync=synced, ladder=stepped, health=healthy)
     return state, _identified(entry_id, (*skips, *moves, *ends))
@@ -181,7 +195,7 @@ def _on_audio(state: PolicyState, entry_id: EntryId, event: AudioProcessed | Aud
     moves: Sequence[PolicyDecision] = ()
     if degrade:
         stepped, moves = ladder.on_request(stepped, config, entry_id)
-    sounded, sizes = audio.on_outcome(state.audio, config, entry_id, done)
+    sounded, sizes = audio.on_outcome(state.audio, config, entry_id, done, open_loop=state.open_loop)
     state = replace(state, folded=entry_id, audio_id=media_id, sync=synced, ladder=stepped, audio=sounded)
     return state, _identified(entry_id, (*orders, *moves, *sizes)) if orders or moves or sizes else ()
 

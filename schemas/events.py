@@ -40,6 +40,8 @@ class Outcome(Message, frozen=True, kw_only=True):
 class VideoProcessed(Outcome, frozen=True, kw_only=True):
     """A frame was published, swapped or covered."""
 
+    rung: Count = 0
+    """Video rung that ingress stamped on it."""
     runtime_us: Count
     """From when the worker could have started (frame there, the session's previous frame done) to publication."""
     stages_us: dict[str, int]
@@ -54,6 +56,7 @@ class VideoProcessed(Outcome, frozen=True, kw_only=True):
 class VideoDropped(Outcome, frozen=True, kw_only=True):
     """A frame was not published."""
 
+    rung: Count = 0
     reason: DropReason
 
 

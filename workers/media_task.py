@@ -66,7 +66,7 @@ class Converter(Protocol):
         """Return the outcome event of the conversion just done."""
         ...
 
-    def dropped(self, entry_id: EntryId, pts_us: int, reason: DropReason, *, epoch: int) -> Outcome:
+    def dropped(self, entry: MediaEntry, reason: DropReason, *, epoch: int) -> Outcome:
         """Return the outcome event of an input that is not published."""
         ...
 
@@ -214,8 +214,7 @@ class MediaTask:
         self._runtime_us = runtime_us if self._runtime_us == 0 else (3 * self._runtime_us + runtime_us) // 4
 
     def _dropped(self, drop: Drop) -> Outcome:
-        header, epoch = drop.entry.header, self._lease.epoch
-        return self._converter.dropped(drop.entry.id, header.pts_us, drop.reason, epoch=epoch)
+        return self._converter.dropped(drop.entry, drop.reason, epoch=self._lease.epoch)
 
     async def _report(self, outcomes: Sequence[Outcome]) -> None:
         """Append outcomes, and the reports that are due with them."""

@@ -75,14 +75,21 @@ def index_of(data: bytes) -> bytes:
 
 def times_in(index: bytes) -> dict[int, list[int]]:
     """Return the log times of each channel in what `index_of` returned."""
-    found: dict[int, list[int]] = {}
+    return {channel: [at for at, _ in _INDEXED.iter_unpack(records)] for channel, records in _indexed(index)}
+
+
+def channels_in(index: bytes) -> set[int]:
+    """Return the channels in what `index_of` returned."""
+    return {channel for channel, _ in _indexed(index)}
+
+
+def _indexed(index: bytes) -> Iterator[tuple[int, bytes]]:
     offset = 0
     while offset < len(index):
         _, _, channel, length = _INDEX.unpack_from(index, offset)
         offset += _INDEX.size
-        found[channel] = [at for at, _ in _INDEXED.iter_unpack(index[offset : offset + length])]
+        yield channel, index[offset : offset + length]
         offset += length
-    return found
 
 
 def _headers(data: bytes) -> Iterator[tuple[int, int, int, int]]:

@@ -1,5 +1,7 @@
 """Copies a session's streams into its archive, as fast as the disk takes them and never faster.
 
+Events and media go into chunks of their own, so that a replay of decisions need not read the pictures.
+
 It reads what has come since the last round, a few pages at a time, and remembers how far the *file* holds each stream.
 When the disk refuses, what was read and not written is forgotten, and read again once the disk takes it: memory stays
 the same, and what retention takes in the meantime is counted.
@@ -26,6 +28,24 @@ _FLUSH_S = 1.0
 _RETRY_S = 1.0
 
 
+class _Pending:
+    """What was read and is not in the file yet, of some streams: the chunk that it makes."""
+
+    def __init__(self) -> None:
+        self.builder = ChunkBuilder()
+        self.entries: list[tuple[str, Entry]] = []
+        self.since = 0.0
+
+    def add(self, stream: str, entry: Entry) -> None:
+        if not self.entries:
+            self.since = time.monotonic()
+        self.builder.add(stream, entry)
+        self.entries.append((stream, entry))
+
+    def is_due(self) -> bool:
+        return bool(self.entries) and time.monotonic() - self.since >= _FLUSH_S
+
+
 class ArchiveFollower:
     """One session on its way into one file. Driven by one coroutine."""
 
@@ -35,9 +55,7 @@ class ArchiveFollower:
         self._names = {stream_key(keys, stream): stream for stream in STREAMS}
         self._keys = {stream: key for key, stream in self._names.items()}
         self._file: ArchiveFile | None = None
-        self._builder = ChunkBuilder()
-        self._pending: list[tuple[str, Entry]] = []
-        self._pending_since = 0.0
+        self._pending: dict[tuple[str, ...], _Pending] = {MEDIA_STREAMS: _Pending(), EVENT_STREAMS: _Pending()}
         self._written = dict.fromkeys(STREAMS, ZERO)
         self._read = dict(self._written)
         self._missing: MissingMedia | None = None
@@ -61,17 +79,16 @@ class ArchiveFollower:
             news = False
             while found := await self._page(self._planes.media, MEDIA_STREAMS, _MEDIA_PAGE):
                 news = True
-                if not await self._take(found):
+                if not await self._take(MEDIA_STREAMS, found):
                     return
             self._settle()
             found = await self._page(self._planes.events, EVENT_STREAMS, _EVENT_PAGE)
-            if not await self._take(found):
+            if not await self._take(EVENT_STREAMS, found):
                 return
             if not news and not found:
                 break
             self.news_at = time.monotonic()
-        due = flush or time.monotonic() - self._pending_since >= _FLUSH_S
-        if self._pending and due and await self._commit():
+        if await self._commit_all(flush=flush):
             self._settle()
 
     def _settle(self) -> None:
@@ -84,7 +101,7 @@ class ArchiveFollower:
 
     async def flush(self) -> bool:
         """Write what is pending; returns whether the file holds all that was read, and the disk takes what comes."""
-        return not self.trouble and await self._opened() and (not self._pending or await self._commit())
+        return not self.trouble and await self._opened() and await self._commit_all(flush=True)
 
     async def close(self) -> None:
         """Close the file, and free it for others: not under a call that still writes, which a cancellation leaves."""
@@ -112,26 +129,32 @@ class ArchiveFollower:
         found = await bus.read(cursors, count=count, block_ms=None)
         return {self._names[key]: entries for key, entries in found.items()}
 
-    async def _take(self, found: dict[str, list[Entry]]) -> bool:
-        """Add what was read; returns False when the disk refused."""
+    async def _take(self, streams: tuple[str, ...], found: dict[str, list[Entry]]) -> bool:
+        """Add what was read of `streams`; returns False when the disk refused."""
         for stream, entries in found.items():
             for entry in entries:
-                if not self._pending:
-                    self._pending_since = time.monotonic()
-                self._builder.add(stream, entry)
-                self._pending.append((stream, entry))
+                self._pending[streams].add(stream, entry)
                 self._read[stream] = entry.id
-                if self._builder.size >= CHUNK_BYTES and not await self._commit():
+                if self._pending[streams].builder.size >= CHUNK_BYTES and not await self._commit(streams):
                     return False
         return True
 
-    async def _commit(self) -> bool:
-        file, chunk, pending = self._file, self._builder.take(), self._pending
-        self._pending = []
+    async def _commit_all(self, *, flush: bool) -> bool:
+        """Write what is due, or with `flush` everything; returns False when the disk refused."""
+        for streams, pending in list(self._pending.items()):
+            if (pending.is_due() or (flush and pending.entries)) and not await self._commit(streams):
+                return False
+        return True
+
+    async def _commit(self, streams: tuple[str, ...]) -> bool:
+        file, pending = self._file, self._pending[streams]
+        self._pending[streams] = _Pending()
+        chunk = pending.builder.take()
         if file is None or not await self._on_disk(lambda: file.append(chunk)):
+            self._pending = {streams: _Pending() for streams in self._pending}
             self._read = dict(self._written)
             return False
-        for stream, entry in pending:
+        for stream, entry in pending.entries:
             self._written[stream] = entry.id
             if self._missing is not None:
                 self._missing.note(stream, entry)

@@ -4,6 +4,8 @@
     Chunk, MessageIndex…, Chunk, MessageIndex…, …                              uncompressed, CRC-checked, appended
     DataEnd, summary (Schemas, Channels, Statistics, ChunkIndexes, …), Footer  when the session is over
 
+A recorder keeps events (channels 1-3 and 8-10) and media (4-7) in chunks of their own; a reader expects no such thing.
+
 | channel | topic | one message is |
 |---|---|---|
 | 1-3 | `/metrics`, `/policy`, `/control` | one entry: MessagePack `[id, {field: bytes}]`; `e` is the canonical event |

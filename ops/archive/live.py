@@ -25,7 +25,7 @@ class KeptSession:
 
     def __init__(self, record: SessionRecord, found: Mapping[str, Sequence[Entry]]) -> None:
         """Hold the entries of each fetched stream."""
-        self.record: SessionRecord | None = record
+        self.record: SessionRecord = record
         self.sid = record.sid
         self.streams = tuple(found)
         self._found = found
@@ -34,10 +34,10 @@ class KeptSession:
         }
         self.problems = tuple(gaps(found.get("metrics", ()), recorded))
 
-    def entries(self, stream: str) -> Iterator[Entry]:
+    def entries(self, stream: str, *, after: EntryId = ZERO) -> Iterator[Entry]:
         """See `RecordedSession.entries`."""
         require_stream(stream)
-        return iter(self._found.get(stream, ()))
+        return (entry for entry in self._found.get(stream, ()) if entry.id > after)
 
 
 async def fetch_session(planes: Planes, sid: str, streams: Sequence[str] = STREAMS) -> KeptSession:

@@ -5,6 +5,7 @@ from typing import Protocol
 
 from schemas.bus.base import Entry
 from schemas.errors import MirageError
+from schemas.ids import ZERO, EntryId
 from schemas.session_store import SessionRecord
 
 EVENT_STREAMS = ("metrics", "policy", "control")
@@ -33,9 +34,10 @@ class RecordedSession(Protocol):
         """Damage and gaps, each in a plain sentence; empty for a session that is here whole."""
         ...
 
-    def entries(self, stream: str) -> Iterator[Entry]:
+    def entries(self, stream: str, *, after: EntryId = ZERO) -> Iterator[Entry]:
         """Yield the entries of one of `STREAMS`, ascending by ID: IDs and fields exactly as they were on the bus.
 
+        Only those with a greater ID than `after`.
         Empty for a stream that was left out, raises ValueError for a name that is none of `STREAMS`.
         """
         ...

@@ -1,31 +1,32 @@
 """Reads an archive: also one that is cut off, damaged, or still being written, as far as it is intact."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from mcap.records import Header, Metadata
 
-from ops.archive.chunk import messages_in, times_in
+from ops.archive.check import checked_walk
+from ops.archive.chunk import channels_in, messages_in, times_in
 from ops.archive.entry_codec import unpack_entry
 from ops.archive.gaps import gaps
-from ops.archive.layout import CHANNELS, METADATA, PROFILE, About, read_metadata
-from ops.archive.model import MEDIA_STREAMS, EmptyArchive, NotAnArchive, require_stream
-from ops.archive.walk import FileBytes, Walk, read_chunk, walk
+from ops.archive.layout import CHANNELS, METADATA, PROFILE, About, log_time, read_metadata
+from ops.archive.model import MEDIA_STREAMS, STREAMS, EmptyArchive, NotAnArchive, require_stream
+from ops.archive.walk import FileBytes, Walk, read_chunk
 from schemas.bus.base import Entry
 from schemas.errors import CodecError, NotFound
-from schemas.ids import ZERO
+from schemas.ids import ZERO, EntryId
 from schemas.session_store import SessionRecord
 
 
 class ArchivedSession:
-    """Implements `RecordedSession` on a file, which is checked as a whole when this is made."""
+    """Implements `RecordedSession` on a file, which is checked when this is made."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, streams: Collection[str]) -> None:
         """Use `open_archive`."""
         self.path = path
         with path.open("rb") as file:
             source = FileBytes(file.fileno())
-            self._found = walk(source, verify=True)
+            self._found = checked_walk(source, streams)
             about = _about(path, source, self._found)
         self._about = about or About(path.stem, None)
         self._problems = list(self._found.problems)
@@ -56,14 +57,19 @@ class ArchivedSession:
         """See `RecordedSession.problems`."""
         return tuple(self._problems)
 
-    def entries(self, stream: str) -> Iterator[Entry]:
-        """See `RecordedSession.entries`. Reads one chunk at a time."""
+    @property
+    def is_checked(self) -> bool:
+        """Whether every chunk was read and checked. Of the others, what is damaged is left out without a word."""
+        return not self._found.unchecked
+
+    def entries(self, stream: str, *, after: EntryId = ZERO) -> Iterator[Entry]:
+        """See `RecordedSession.entries`. Reads one chunk at a time, and none that ends before `after`."""
         require_stream(stream)
-        channel, last = CHANNELS[stream], ZERO
+        channel, last, begin = CHANNELS[stream], after, log_time(after)
         with self.path.open("rb") as file:
             source = FileBytes(file.fileno())
             for chunk in self._found.chunks:
-                if channel not in times_in(chunk.content):
+                if chunk.end_time < begin or channel not in channels_in(chunk.content):
                     continue
                 for number, message in messages_in(read_chunk(source, chunk) or b""):
                     if number == channel:
@@ -81,14 +87,16 @@ class ArchivedSession:
         return list(gaps(self.entries("metrics"), recorded))
 
 
-def open_archive(path: Path) -> ArchivedSession:
+def open_archive(path: Path, streams: Collection[str] = STREAMS) -> ArchivedSession:
     """Return the session in the file; what is damaged or missing is in its `problems`.
 
+    Whoever needs only some of its `streams` says so: where the index is whole, the others' chunks are not read before
+    their entries are asked for, and not checked until then.
     Raises `NotFound` when there is no file, `NotAnArchive` for anything that Mirage did not write, `EmptyArchive` when
     no entry of it is readable, `NewerArchive` for a format that this build does not know.
     """
     try:
-        return ArchivedSession(path)
+        return ArchivedSession(path, streams)
     except OSError as error:
         raise NotFound(f"{path} cannot be read: {error.strerror}") from None
     except CodecError as error:

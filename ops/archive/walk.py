@@ -92,6 +92,8 @@ class Walk:
     tail: int = 0
     """End of what is whole; the summary starts here, if there is one."""
     finished: bool = False
+    unchecked: int = 0
+    """Chunks whose content was not read, where not all was asked for."""
 
 
 def walk(source: FileBytes, *, verify: bool) -> Walk:

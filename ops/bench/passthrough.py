@@ -66,10 +66,10 @@ class PassthroughConverter:
             outcome="converted",
         )
 
-    def dropped(self, entry_id: EntryId, pts_us: int, reason: DropReason, *, epoch: int) -> Outcome:
+    def dropped(self, entry: MediaEntry, reason: DropReason, *, epoch: int) -> Outcome:
         """Return the outcome of an input that was not."""
         kind = VideoDropped if self._video else AudioSkipped
-        return kind(id=str(entry_id), pts_us=pts_us, epoch=epoch, reason=reason)
+        return kind(id=str(entry.id), pts_us=entry.header.pts_us, epoch=epoch, reason=reason)
 
     async def close(self) -> None:
         """Nothing to release."""

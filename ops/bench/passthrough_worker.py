@@ -11,8 +11,9 @@ import uvloop
 from ops.bench.passthrough import passthrough_factory
 from ops.installation import Installation
 from ops.logging import configure
+from ops.media_wiring import limits_for
 from ops.settings import Settings, read
-from ops.wiring import limits_for, open_planes, runner
+from ops.wiring import open_planes, runner
 from ops.worker import run_until_signalled
 from schemas.names import Kind
 from workers.engine_thread import EngineThread

@@ -9,8 +9,11 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TypedDict
 
+from msgspec.structs import replace
+
 from ops.archive.model import require_stream
 from ops.replay.fold import fold
+from policy.reducer import PolicyState, step
 from schemas.bus.base import Entry
 from schemas.events import (
     EVENT,
@@ -28,7 +31,7 @@ from schemas.events import (
     VideoProcessed,
     WorkerTook,
 )
-from schemas.ids import EntryId
+from schemas.ids import ZERO, EntryId
 from schemas.message import encode
 from schemas.session_store import SessionRecord
 
@@ -57,10 +60,11 @@ class SyntheticSession:
         """What it was created with."""
         return SessionRecord(sid=self.sid, owner="bench", created_ms=START_MS, expires_ms=START_MS + (1 << 40))
 
-    def entries(self, stream: str) -> Iterator[Entry]:
+    def entries(self, stream: str, *, after: EntryId = ZERO) -> Iterator[Entry]:
         """Yield the entries of a stream, oldest first."""
         require_stream(stream)
-        yield from {"metrics": self.metrics, "policy": self.policy}.get(stream, [])
+        found = {"metrics": self.metrics, "policy": self.policy}.get(stream, [])
+        return (entry for entry in found if entry.id > after)
 
     @cached_property
     def policy(self) -> list[Entry]:
@@ -69,13 +73,15 @@ class SyntheticSession:
 
     @cached_property
     def metrics(self) -> list[Entry]:
-        """Its metric events."""
+        """Its metric events, each of the rung and the chunk size that the ones before it led to."""
         timed = sorted(self._events(), key=lambda item: item[0])
-        made, last = [], EntryId(0, 0)
+        made, last, state = [], EntryId(0, 0), PolicyState()
         for at_ms, event in timed:
             fresh = EntryId(START_MS + at_ms, 0)
             last = fresh if fresh > last else last.successor()
-            made.append(Entry(last, {EVENT: encode(event)}))
+            stamped = _in_force(event, state)
+            state, _ = step(state, last, stamped)
+            made.append(Entry(last, {EVENT: encode(stamped)}))
         return made
 
     def _events(self) -> Iterator[tuple[int, MetricEvent]]:
@@ -148,6 +154,16 @@ class SyntheticSession:
     def _from(self, producer: str) -> _From:
         self._seq[producer] = self._seq.get(producer, 0) + 1
         return {"producer": producer, "seq": self._seq[producer]}
+
+
+def _in_force(event: MetricEvent, state: PolicyState) -> MetricEvent:
+    match event:
+        case VideoProcessed() | VideoDropped():
+            return replace(event, rung=state.ladder.rung)
+        case AudioProcessed():
+            return replace(event, duration_us=state.audio.chunk_ms * 1000)
+        case _:
+            return event
 
 
 def _busy(at_ms: int) -> bool:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any
@@ -15,6 +16,7 @@ from ops.logging import configure
 from ops.settings import Settings, read
 from ops.wiring import open_planes
 from schemas.bus.base import Planes
+from schemas.errors import MirageError
 
 LOCAL_USER = "local"
 """Token subject of whoever holds this machine's data directory."""
@@ -45,8 +47,17 @@ async def connected(settings: Settings) -> AsyncIterator[Planes]:
 
 
 def emit(data: Any, *, as_json: bool, human: Callable[[Console], None]) -> None:
-    """Print a result: JSON, or whatever `human` prints on the console that it is given."""
-    if as_json:
-        click.echo(json.dumps(data, indent=2))
-    else:
-        human(Console())
+    """Print a result: JSON, or whatever `human` prints on the console that it is given.
+
+    Raises `MirageError` when it cannot be written, to a full disk for one.
+    """
+    try:
+        if as_json:
+            click.echo(json.dumps(data, indent=2))
+        else:
+            human(Console())
+    except BrokenPipeError:  # whoever read this has gone: no fault of the command
+        raise
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter complains of it again
+        raise MirageError(f"the result cannot be written: {error.strerror}") from None

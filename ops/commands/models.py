@@ -239,7 +239,7 @@ def _ask(licence: ModelLicence, messages: Console) -> bool:
 
 @contextmanager
 def _bar(name: str, messages: Console) -> Iterator[Told]:
-    """Show a download; nothing appears for a file that is here already."""
+    """Show a download; nothing appears for a file that is here already, nor over the question for a licence."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -247,13 +247,17 @@ def _bar(name: str, messages: Console) -> Iterator[Told]:
         TransferSpeedColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=messages) as progress:
-        task = progress.add_task(name, total=None, visible=False)
+    progress = Progress(*columns, console=messages)
+    task = progress.add_task(name, total=None)
 
-        def tell(done: int, total: int | None) -> None:
-            progress.update(task, completed=done, total=total, visible=True)
+    def tell(done: int, total: int | None) -> None:
+        progress.start()
+        progress.update(task, completed=done, total=total)
 
+    try:
         yield tell
+    finally:
+        progress.stop()
 
 
 def _now() -> str:

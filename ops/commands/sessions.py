@@ -4,7 +4,7 @@ import time
 
 import click
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from ingress.tokens import EVERYTHING, Scope
 from ops.commands.common import LOCAL_USER, connected, emit, json_option, run, start
@@ -12,7 +12,7 @@ from ops.ingress import key_ring
 from ops.installation import Installation
 from ops.settings import Settings
 from ops.wiring import session_store
-from schemas.names import SessionKeys
+from schemas.names import Kind, SessionKeys
 from schemas.session_store import WORK
 
 
@@ -41,10 +41,14 @@ async def _list(settings: Settings, *, as_json: bool) -> None:
                 }
             )
 
-        waiting = {kind.value: await planes.events.waiting(kind, idle_ms=settings.lease_ms) for kind in WORK}
+        waiting = {
+            kind.value: await planes.events.waiting(kind, idle_ms=settings.lease_ms) for kind in (*WORK, Kind.RECORD)
+        }
 
     def human(console: Console) -> None:
-        table = Table("session", "owner", "face", "voice", "frames kept", "events")
+        table = Table(Column("session", no_wrap=True, min_width=32))  # whole: it is what other commands ask for
+        for heading in ("owner", "face", "voice", "frames kept", "events"):
+            table.add_column(heading, no_wrap=True)
         for row in rows:
             cells = ("sid", "owner", "face", "voice", "frames_out", "events")
             table.add_row(*(str(row[cell]) for cell in cells))

@@ -16,7 +16,7 @@ from ops.replay.words import event_text, name_of, safe
 from ops.settings import Settings
 from ops.tail import STREAMS, Start, Tail, Tailed, parse_start
 from schemas.decisions import policy_decisions
-from schemas.errors import BusUnavailable, CodecError
+from schemas.errors import BusUnavailable, CodecError, MirageError
 from schemas.events import EVENT, SessionEnded, VideoDropped, metric_events
 from schemas.facts import control_facts
 from schemas.message import Message, as_json
@@ -80,6 +80,11 @@ async def _print(source: AsyncIterator[Tailed], line: Callable[[Tailed], str]) -
         except BrokenPipeError:  # whoever read this has gone, `head` for one: that is no fault
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return
+        except OSError as error:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise MirageError(
+                f"the result cannot be written: {error.strerror}; goes on after {tailed.entry.id}"
+            ) from None
 
 
 def _away(error: BusUnavailable) -> None:

@@ -39,9 +39,7 @@ def metrics(performance: Performance, pictures: PictureFigures, sound: SoundFigu
         },
         "fps_out": round(len(frames) / played.script.seconds, 2),
         "stage_ms": {"video": stages(video), "voice": stages(audio)},
-        "stage_ms_512_synthetic": {
-            "video": stages([event for event in performance.synthetic.events if isinstance(event, VideoProcessed)])
-        },
+        "stage_ms_512_synthetic": {"video": stages(_frames(performance.synthetic))},
         "added_latency_ms": percentiles(added_latency_ms(played), 50, 99),
         "send_to_receipt_ms": percentiles(send_to_receipt_ms(recording), 50, 99),
         "audio_ratio": percentiles([event.runtime_us / event.duration_us for event in audio], 50, 95, digits=3),
@@ -56,6 +54,10 @@ def metrics(performance: Performance, pictures: PictureFigures, sound: SoundFigu
         "viewer": viewer(recording),
         "machine": {"cpus": os.cpu_count(), "platform": platform.platform(), "python": platform.python_version()},
     }
+
+
+def _frames(played: Played | None) -> list[VideoProcessed]:
+    return [event for event in (played.events if played else ()) if isinstance(event, VideoProcessed)]
 
 
 def percentiles(values: Sequence[float], *wanted: int, digits: int = 1) -> dict[str, float | None]:

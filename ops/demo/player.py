@@ -6,7 +6,7 @@ an underrun. At every refresh of the screen the newest frame at or before the cl
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 BUFFER_US = 200_000
@@ -37,6 +37,8 @@ class Showing:
     underruns: int
     started_us: int
     """Monotonic time at which the sound's first sample played."""
+    at_us: list[int] = field(default_factory=list)
+    """Of each entry of `skew_us`: media time of the sound that played."""
 
 
 def play(
@@ -49,6 +51,7 @@ def play(
     last_us = max(chunk.pts_us + chunk.long_us for chunk in sound)
     clock_us = sound[0].pts_us
     skew_us: list[int] = []
+    skew_at_us: list[int] = []
     heard, seen, tick, underruns = 0, 0, 0, 0
     end_us = clock_us
     waiting: list[int] = []
@@ -71,7 +74,8 @@ def play(
         if not dry:
             if shown_us is not None:
                 skew_us.append(shown_us - clock_us)
+                skew_at_us.append(clock_us)
             step_us = (tick + 1) * 1_000_000 // refresh_hz - tick * 1_000_000 // refresh_hz
             clock_us = min(clock_us + step_us, end_us)
         tick += 1
-    return Showing(skew_us, underruns, started_us)
+    return Showing(skew_us, underruns, started_us, skew_at_us)

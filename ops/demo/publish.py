@@ -5,6 +5,7 @@ schedule, so lateness of one send never adds to the next.
 """
 
 import asyncio
+import heapq
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -33,6 +34,14 @@ class Due(NamedTuple):
     pts_us: int
 
 
+class Jam(NamedTuple):
+    """While the publisher's clock is in this span, its frames get through late; times in us."""
+
+    from_us: int
+    to_us: int
+    late_us: int
+
+
 @dataclass(frozen=True, slots=True)
 class Script:
     """What is played."""
@@ -40,6 +49,7 @@ class Script:
     clip: Clip
     speech: Pcm
     seconds: float
+    jam: Jam | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,18 +87,23 @@ class Recording:
         return [arrival for arrival in self.arrived if arrival.media.kind == kind]
 
 
-def schedule(seconds: float) -> Iterator[Due]:
-    """Yield the frames and pieces of sound of `seconds`, in order of their times; sound first where they coincide."""
-    frames, pieces = round(seconds * FPS), round(seconds * 1_000_000) // PIECE_US
-    frame = piece = 0
-    while frame < frames or piece < pieces:
-        spoken_us = (piece + 1) * PIECE_US
-        if piece < pieces and (frame >= frames or spoken_us <= frame * FRAME_US):
-            yield Due(spoken_us, "audio", piece, piece * PIECE_US)
-            piece += 1
-        else:
-            yield Due(frame * FRAME_US, "video", frame, frame * FRAME_US)
-            frame += 1
+def schedule(seconds: float, jam: Jam | None = None) -> Iterator[Due]:
+    """Yield the frames and pieces of sound of `seconds`, in order of their times; sound first where they coincide.
+
+    Frames that a jam held up go out before later ones: the last of them together with those that caught up with them.
+    """
+    pieces = range(round(seconds * 1_000_000) // PIECE_US)
+    sound = (Due((piece + 1) * PIECE_US, "audio", piece, piece * PIECE_US) for piece in pieces)
+    return heapq.merge(sound, _frames(seconds, jam), key=lambda due: (due.at_us, due.kind))
+
+
+def _frames(seconds: float, jam: Jam | None) -> Iterator[Due]:
+    at_us = 0
+    for frame in range(round(seconds * FPS)):
+        pts_us = frame * FRAME_US
+        held_us = jam.late_us if jam and jam.from_us <= pts_us < jam.to_us else 0
+        at_us = max(at_us, pts_us + held_us)
+        yield Due(at_us, "video", frame, pts_us)
 
 
 async def perform(
@@ -124,7 +139,7 @@ async def _send(
 ) -> None:
     piece_samples, camera = PIECE_US * SAMPLE_RATE // 1_000_000, Thinner()
     recording.started_us = monotonic_us()
-    for due in schedule(script.seconds):
+    for due in schedule(script.seconds, script.jam):
         wait_us = recording.started_us + due.at_us - monotonic_us()
         if wait_us > 0:
             await asyncio.sleep(wait_us / 1e6)

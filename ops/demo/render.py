@@ -23,10 +23,18 @@ _OPUS_RATE = 48_000
 _VP9 = {"deadline": "realtime", "cpu-used": "6", "row-mt": "1", "crf": "28", "b": "0", "g": "60"}
 _SHEET_MOMENTS, _SHEET_COLUMNS, _SHEET_SIDE = 8, 2, 256
 _BAND = 30  # px
+Caption = Callable[[int], str]
+"""Given a frame's pts in us, returns what the picture says beside `AFTER`."""
 _NOTE = "Face and voice are synthetic: made by Mirage from consented sources."
 
 
-def before_after(path: Path, script: Script, recording: Recording, progress: Callable[[float], None]) -> None:
+def _nothing(_pts_us: int) -> str:
+    return ""
+
+
+def before_after(
+    path: Path, script: Script, recording: Recording, progress: Callable[[float], None], *, caption: Caption = _nothing
+) -> None:
     """Write the video: each moment's input beside what a viewer saw then, with the converted sound."""
     count = round(script.seconds * FPS)
     with av.open(str(path), "w", format="mp4", options={"movflags": "+faststart"}) as sink:
@@ -38,7 +46,7 @@ def before_after(path: Path, script: Script, recording: Recording, progress: Cal
         track = converted_sound(recording, len(script.speech))
         pieces = _resampled(track)
         heard = 0
-        for number, (before, after) in enumerate(couples(script, recording)):
+        for number, (before, after) in enumerate(couples(script, recording, caption)):
             picture = av.VideoFrame.from_ndarray(np.hstack([before, after]), format="bgr24")
             picture.pts, picture.time_base = number, Fraction(1, FPS)
             sink.mux(video.encode(picture))
@@ -52,7 +60,7 @@ def before_after(path: Path, script: Script, recording: Recording, progress: Cal
         sink.mux(audio.encode(None))
 
 
-def couples(script: Script, recording: Recording) -> Iterator[tuple[Frame, Frame]]:
+def couples(script: Script, recording: Recording, caption: Caption = _nothing) -> Iterator[tuple[Frame, Frame]]:
     """Yield (before, after) for every 1/20 s, labelled: the frame sent, and the newest one that came back for then."""
     came = {arrival.media.pts_us: arrival.media.data for arrival in recording.of("video")}
     after = np.zeros((SIDE, SIDE, 3), np.uint8)
@@ -60,7 +68,7 @@ def couples(script: Script, recording: Recording) -> Iterator[tuple[Frame, Frame
         before = decode(script.clip.jpegs[script.clip.index(number)])
         if (jpeg := came.get(number * FRAME_US)) is not None:
             after = _fitted(decode(jpeg))
-        yield labelled(before, BEFORE), labelled(after, AFTER)
+        yield labelled(before, BEFORE), labelled(after, f"{AFTER} {caption(number * FRAME_US)}".rstrip())
 
 
 def contact_sheet(path: Path, script: Script, recording: Recording) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -22,7 +23,7 @@ def run_demo(choice: Choice, seconds: float, out: Path, progress: Progress) -> t
 
     Raises a `MirageError` where there is nothing to measure: inputs that do not decode, a system that does not start.
     """
-    folder = _folder(out)
+    folder = folder_for(out, (VIDEO, SHEET, METRICS))
     progress("reading", 0)
     inputs = load(choice, seconds)
     with own_system(os.environ) as system:
@@ -37,10 +38,11 @@ def run_demo(choice: Choice, seconds: float, out: Path, progress: Progress) -> t
     return found, problems(found, performance)
 
 
-def _folder(out: Path) -> Path:
+def folder_for(out: Path, names: Sequence[str]) -> Path:
+    """Return the folder `out`, made where it is missing, without files of these names; raises `Misconfigured`."""
     try:
         out.mkdir(parents=True, exist_ok=True)
-        for name in (VIDEO, SHEET, METRICS):  # an older run's files must not pass for this one's
+        for name in names:  # an older run's files must not pass for this one's
             (out / name).unlink(missing_ok=True)
     except OSError as error:
         raise Misconfigured(f"--out: {out} cannot be written: {error}") from None

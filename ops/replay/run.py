@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from ops.archive.live import KeptSession
 from ops.archive.model import RecordedSession
+from ops.archive.reader import ArchivedSession
 from ops.replay.report.page import ReplayReport, WhatIf, render
 from ops.replay.report.sheet import Pair, pairs
 from ops.replay.story import Story
@@ -32,10 +33,14 @@ class PolicyReplay:
     timeline: SessionTimeline
     what_if: WhatIf | None = None
     pictures: list[Pair] = field(default_factory=list)
+    media_unread: bool = False
+    """Nobody knows whether all recorded pictures and sound are intact: decisions do not need them."""
 
     def page(self) -> str:
         """Return the report."""
-        return render(ReplayReport(self.story, self.verdict, self.timeline, self.what_if, self.pictures))
+        return render(
+            ReplayReport(self.story, self.verdict, self.timeline, self.what_if, self.pictures, self.media_unread)
+        )
 
 
 Find = Callable[[], Awaitable[RecordedSession]]
@@ -72,7 +77,8 @@ def replay_session(
     if tell and not done.comparable:
         _collect_unfolded(story, collector)
     shown = pairs(session, start_ms=line.start_ms, length_ms=line.length_ms) if tell and pictures else []
-    return PolicyReplay(story, done.verdict, line, other, shown)
+    unread = isinstance(session, ArchivedSession) and not session.is_checked
+    return PolicyReplay(story, done.verdict, line, other, shown, unread)
 
 
 def _collect_unfolded(story: Story, collector: Collector) -> None:

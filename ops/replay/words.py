@@ -25,7 +25,7 @@ from schemas.events import (
 )
 from schemas.message import Message, as_json
 
-_SELDOM_READ = {"t", "v", "config"}
+_SELDOM_READ = {"t", "v", "config", "producer", "seq"}
 
 
 def name_of(message: Message) -> str:

@@ -51,6 +51,14 @@ def test_it_fits_its_window(page: Page) -> None:
     expect(page.locator(".verdict")).to_contain_text("The same")
 
 
+def test_both_values_of_a_changed_threshold_are_there_however_narrow(page: Page) -> None:
+    """On a phone the table of decisions leaves its rules out; the table of thresholds leaves nothing out."""
+    shown = page.locator("table.slim tbody td")
+    expect(shown).to_have_text(["video_down_pm", "750", "980"])
+    for cell in shown.all():
+        expect(cell).to_be_visible()
+
+
 def test_the_cursor_moves_by_keyboard_and_reads_every_lane(page: Page) -> None:
     """Page Down goes from decision to decision, arrows step, and Tab reaches the timeline."""
     for _ in range(12):

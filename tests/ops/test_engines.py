@@ -1,6 +1,7 @@
 """Which engine runs, and why: on stand-in models, put into a store as a user's own files are."""
 
 import os
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -190,6 +191,11 @@ def test_doctor_says_which_engine_runs_and_why(tmp_path: Path) -> None:
     code, out, _ = mirage(tmp_path, "doctor", MIRAGE_ENGINE="neural")
     assert code == 1
     assert "MIRAGE_ENGINE=neural cannot run" in out
+
+
+def test_what_doctor_says_of_the_enhancer_can_be_pulled(settings: Settings) -> None:
+    (name,) = re.findall(r"`mirage models pull (\S+)`", engines.enhancement(settings))
+    assert manifest.GROUPS[name] == (manifest.CODEFORMER_WEIGHTS,)
 
 
 def test_a_neural_system_without_models_says_what_to_pull_and_starts_nothing(tmp_path: Path) -> None:

@@ -1,12 +1,16 @@
 """`mirage models` as real processes: what it prints, its exit codes, two at once, and one that is killed."""
 
 import asyncio
+import contextlib
 import hashlib
 import json
 import os
+import pty
+import select
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -107,6 +111,33 @@ def test_a_licence_that_nobody_accepts_is_exit_code_4(command: MirageModels, ser
     assert code == 4
     assert "--accept-licence insightface" in err
     assert server.asked == []
+
+
+@pytest.mark.parametrize(("answer", "code"), [(b"n\n", 4), (b"\x03", 1)])
+def test_a_person_at_a_terminal_sees_the_question_and_may_say_no(
+    command: MirageModels, answer: bytes, code: int
+) -> None:
+    """No download's bar is drawn over it, and an interrupt is obeyed."""
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.chdir(ROOT)
+        arguments = [sys.executable, "-m", "ops.cli", "models", "pull", "det_10g"]
+        os.execve(sys.executable, arguments, command.environ | {"TERM": "xterm"})  # noqa: S606 - our own command
+    seen, asked, latest_s = b"", False, time.monotonic() + 20
+    with contextlib.suppress(OSError):  # Linux: the other end is closed
+        while True:
+            if time.monotonic() > latest_s:
+                os.kill(pid, signal.SIGKILL)  # it hangs: the exit code says so
+            if select.select([terminal], [], [], 1)[0]:
+                seen += os.read(terminal, 4096)
+            elif asked:
+                os.write(terminal, answer)  # again: a line editor that is just starting loses an interrupt
+            if not asked and b"accept it? [y/N]: " in seen:
+                os.write(terminal, answer)
+                asked = True
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == code
+    assert asked
+    assert b"\x1b[2K" not in seen  # no line was wiped
 
 
 def test_a_licence_accepted_on_the_command_line_is_recorded(command: MirageModels, server: FileServer) -> None:

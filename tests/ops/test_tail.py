@@ -254,6 +254,22 @@ async def test_nothing_is_lost_or_doubled_while_the_server_is_away(tmp_path: Pat
     assert len(away) == 1
 
 
+async def test_what_an_ended_session_still_says_extends_the_wait(planes: Planes) -> None:
+    """Outcomes that follow each other within a second are all shown, however long they go on together."""
+    keys = await begin(planes)
+    await SessionStore(planes).end(keys.sid, "enough")
+    source = Tail(planes, ["metrics"], None, away=print).one(keys.sid)
+    got = [await anext(source), await anext(source)]
+    said: list[EntryId] = []
+    async with asyncio.timeout(WITHIN_S):
+        for n in range(5):
+            await asyncio.sleep(0.5)
+            said += await say(planes, keys, n)
+            got.append(await anext(source))
+        got += await collect(source)
+    assert [tailed.entry.id for tailed in got[2:]] == said
+
+
 async def collect(source: AsyncIterator[Tailed]) -> list[Tailed]:
     return [tailed async for tailed in source]
 

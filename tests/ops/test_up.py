@@ -154,7 +154,10 @@ def test_the_other_commands_find_the_running_system(tmp_path: Path) -> None:
             [*mirage, "sessions", "--json"], env=environment(tmp_path), capture_output=True, text=True, check=False
         )
         assert shown.returncode == 0
-        assert json.loads(shown.stdout) == {"sessions": [], "waiting": {"video": 0, "voice": 0, "policy": 0}}
+        assert json.loads(shown.stdout) == {
+            "sessions": [],
+            "waiting": {"video": 0, "voice": 0, "policy": 0, "record": 0},
+        }
         found = subprocess.run(
             [*mirage, "doctor", "--json"], env=environment(tmp_path), capture_output=True, text=True, check=False
         )

@@ -54,15 +54,20 @@ class Tape:
         gap_us: int = FRAME_MS * 1000,
         faces: int = 1,
         confidence_pm: int | None = None,
+        rung: int | None = None,
         epoch: int = 1,
     ) -> list[PolicyDecision]:
-        """Publish a frame of this ratio to the rung's own frame interval; `confidence_pm` says that it was detected."""
+        """Publish a frame of the rung in force, or of `rung`, with this ratio to the rung's own frame interval.
+
+        `confidence_pm` says that it was detected.
+        """
         self.pts_us += gap_us
         interval_us = INTERVAL_US[self.state.ladder.rung]
         return self.event(
             VideoProcessed(
                 id=self._next_input(),
                 pts_us=self.pts_us,
+                rung=self.state.ladder.rung if rung is None else rung,
                 epoch=epoch,
                 runtime_us=-(-ratio_pm * interval_us // 1000),
                 stages_us={},
@@ -79,7 +84,8 @@ class Tape:
 
     def drop(self, reason: DropReason, *, after_ms: int = FRAME_MS, epoch: int = 1) -> list[PolicyDecision]:
         self.pts_us += FRAME_MS * 1000
-        dropped = VideoDropped(id=self._next_input(), pts_us=self.pts_us, epoch=epoch, reason=reason)
+        rung = self.state.ladder.rung
+        dropped = VideoDropped(id=self._next_input(), pts_us=self.pts_us, rung=rung, epoch=epoch, reason=reason)
         return self.event(dropped, after_ms=after_ms)
 
     def chunk(
@@ -89,10 +95,11 @@ class Tape:
         outcome: str = "converted",
         after_ms: int = 192,
         end_us: int | None = None,
+        chunk_ms: int | None = None,
         epoch: int = 1,
     ) -> list[PolicyDecision]:
-        """Publish a chunk of the size in force; it follows the sound before it unless `end_us` says where it ends."""
-        duration_us = self.state.audio.chunk_ms * 1000
+        """Publish a chunk of the size in force, or of another; it follows the sound before it, or ends at `end_us`."""
+        duration_us = (self.state.audio.chunk_ms if chunk_ms is None else chunk_ms) * 1000
         if end_us is None:
             end_us = (self.state.sync.audio_head_us or 0) + duration_us
         return self.event(

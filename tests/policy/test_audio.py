@@ -230,3 +230,13 @@ def test_the_latency_target_is_missed_once_a_rung_by_reports_of_that_rung() -> N
     assert missed.chunk_ms == 256
     tape.chunks(120, 100)
     assert [d for _ in range(30) for d in tape.playback(300_000)] == []
+
+
+def test_chunks_of_another_size_neither_count_nor_reset() -> None:
+    """They were cut before a step took effect, or while policy was away."""
+    tape = Tape()
+    for _ in range(39):
+        tape.chunk(900)
+        tape.chunk(100, chunk_ms=256)
+    assert rules(tape.chunk(900)) == ["audio.grow"]
+    assert [d for _ in range(300) for d in tape.chunk(900, chunk_ms=192)] == []

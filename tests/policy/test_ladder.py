@@ -300,3 +300,22 @@ def test_overload_is_reported_anew_after_a_hundred_frames_within_budget(within: 
     assert rules(tape.frames(100, 790)) == ["video.overload"]
     assert tape.frames(1 + within - 3, 690) == []
     assert rules(tape.frames(300, 790)) == again
+
+
+def test_frames_of_another_rung_neither_count_nor_settle() -> None:
+    """Frames that were taken before a step, or while policy was away: they say nothing of the rung in force."""
+    tape = Tape()
+    for _ in range(39):
+        tape.frame(900)
+        tape.frame(900, rung=3)
+    assert rules(tape.frame(900)) == ["video.slow"]
+    assert [d for _ in range(SETTLING + 100) for d in tape.frame(900, rung=0)] == []
+    assert tape.state.ladder.settling == SETTLING
+    assert tape.frames(SETTLING + 39, 900) == []
+    assert rules(tape.frame(900)) == ["video.slow"]
+
+
+def test_a_service_that_catches_up_on_a_minute_of_load_takes_the_one_step_that_it_can_answer_for() -> None:
+    tape = Tape()
+    caught_up = [d for _ in range(1200) for d in tape.frame(900, rung=0)]
+    assert rules(caught_up) == ["video.slow"]

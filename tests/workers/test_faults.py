@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from structlog.testing import capture_logs
 
+from ops.media_wiring import faults_for
 from ops.settings import Settings, read
-from ops.wiring import faults_for
 from schemas.bus.base import Fence, Planes
 from schemas.bus.memory import MemoryBus
 from schemas.clock import SystemClock

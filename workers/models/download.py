@@ -113,8 +113,8 @@ class Download:
         if wanted.size is not None and part.length >= wanted.size:
             return
         headers = {"User-Agent": "mirage", "Accept-Encoding": "identity"} | part.range_headers(wanted.url)
-        request = urllib.request.Request(wanted.url, headers=headers)  # noqa: S310 - http(s) only, as settings check
         try:
+            request = urllib.request.Request(wanted.url, headers=headers)  # noqa: S310 - http(s) only, as settings check
             with self._opener.open(request, timeout=self._timeout_s) as answer:
                 self._receive(wanted, part, answer)
         except urllib.error.HTTPError as error:
@@ -124,6 +124,8 @@ class Download:
             if isinstance(error.reason, ssl.SSLCertVerificationError):
                 raise DownloadFailed(f"{shown(wanted.url)}: {error.reason}") from None
             raise _TryAgain(f"no connection ({error.reason})") from None
+        except ValueError as error:  # numbers and addresses that are none: what Python makes of a hostile header
+            raise DownloadFailed(f"{shown(wanted.url)}: the address or the answer is malformed ({error})") from None
         except (TimeoutError, ConnectionError, ssl.SSLError, http.client.HTTPException) as error:
             raise _TryAgain(f"the connection broke ({type(error).__name__}: {error})") from None
         except OSError as error:
@@ -135,7 +137,7 @@ class Download:
             raise _TryAgain("the server has a shorter file than the part")
         if error.code in _TRANSIENT:
             after = error.headers.get("Retry-After", "")
-            raise _TryAgain(f"HTTP {error.code}", after_s=float(after) if after.isdigit() else None)
+            raise _TryAgain(f"HTTP {error.code}", after_s=float(after) if after.isdecimal() else None)
         raise DownloadFailed(f"{shown(wanted.url)}: HTTP {error.code} {error.reason}")
 
     def _receive(self, wanted: Wanted, part: "_Part", answer: http.client.HTTPResponse) -> None:
@@ -154,7 +156,7 @@ class Download:
         _check_space(self._folder, (total or wanted.size or 0) - part.length)
         part.describe(wanted.url, answer.headers)
         limit = total if total is not None else wanted.size
-        with part.path.open("ab", buffering=0) as sink:
+        with part.path.open("ab") as sink:  # buffered: on a disk that fills, an unbuffered write may write a part
             length = start
             self._progress(length, limit)
             while chunk := answer.read1(CHUNK):  # what is there: a stall must not cost what came before it
@@ -164,6 +166,7 @@ class Download:
                 if limit is not None and length > limit:
                     part.clear()
                     raise ModelRefused(f"{shown(wanted.url)} is longer than {limit} bytes")
+            sink.flush()
             os.fsync(sink.fileno())
         if limit is not None and length < limit:
             raise _TryAgain(f"the answer ended after {length} of {limit} bytes")
@@ -248,8 +251,12 @@ def sha256_of(path: Path) -> str:
 
 def shown(url: str) -> str:
     """Return a URL without credentials and query, which may be a signature: for people's eyes, logs and records."""
-    split = urlsplit(url)
-    return f"{split.scheme}://{split.hostname or ''}{f':{split.port}' if split.port else ''}{split.path}"
+    try:
+        split = urlsplit(url)
+        port = f":{split.port}" if split.port else ""
+    except ValueError as error:
+        return f"(an address that is none: {error})"
+    return f"{split.scheme}://{split.hostname or ''}{port}{split.path}"
 
 
 def _digest(url: str) -> str:

@@ -4,6 +4,7 @@ import hashlib
 import os
 import re
 import zipfile
+import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -176,9 +177,12 @@ def take_out(archive: Path, member: ModelFile, folder: Path) -> Path:
     part = folder / f"{member.name}.part"
     try:
         found = _unpack(archive, member, part)
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
         part.unlink(missing_ok=True)
         raise ModelRefused(f"{archive.name} is not a sound zip file: {error}") from None
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise Misconfigured(f"{part} cannot be written: {error}") from None
     except ModelRefused:
         part.unlink(missing_ok=True)
         raise

@@ -196,11 +196,16 @@ def how_to_get(name: str) -> str:
 
 
 def write_durably(path: Path, data: bytes) -> None:
-    """Write a file that is on the disk when this returns."""
-    with path.open("wb") as sink:
-        sink.write(data)
-        sink.flush()
-        os.fsync(sink.fileno())
+    """Write a file that is on the disk when this returns. Raises `Misconfigured`, and leaves none, when it cannot."""
+    try:
+        with path.open("wb") as sink:
+            sink.write(data)
+            sink.flush()
+            os.fsync(sink.fileno())
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            path.unlink(missing_ok=True)
+        raise Misconfigured(f"{path} cannot be written: {error}") from None
 
 
 def sync_folder(folder: Path) -> None:

@@ -16,7 +16,7 @@ from workers.video.pixels import u8
 _FRAME_CELLS = 12
 _FACE_CELLS = 6
 _DIM = 0.6
-_FACE_REACH = 1.5  # detector boxes end at the brows and chin; hair and ears recognise people too
+FACE_REACH = 1.5  # detector boxes end at the brows and chin; hair and ears recognise people too
 
 
 def covered(frame: Frame) -> Frame:
@@ -35,7 +35,7 @@ def blank(frame: Frame) -> Frame:
 def cover_region(frame: Frame, box: Box) -> None:
     """Blur an ellipse around the face in `box` (4,) xyxy px of `frame` (modified) beyond recognition."""
     height, width = frame.shape[:2]
-    centre, half = (box[:2] + box[2:]) / 2, np.maximum((box[2:] - box[:2]) / 2 * _FACE_REACH, 2.0)
+    centre, half = (box[:2] + box[2:]) / 2, np.maximum((box[2:] - box[:2]) / 2 * FACE_REACH, 2.0)
     half = np.maximum(half, half.max() * 0.8)  # a box seen from the side is narrow, the head is not
     low = np.maximum(np.floor(centre - half), 0).astype(int)
     high = np.minimum(np.ceil(centre + half), [width, height]).astype(int)

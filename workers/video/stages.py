@@ -47,7 +47,7 @@ class Patch(Protocol):
     def paste(self, frame: Frame, covered: Sequence[Box] = ()) -> None:
         """Blend into `frame` (H, W, 3), which is modified.
 
-        `covered`: faces of others that were covered in it. A patch that carries their pixels must not uncover them.
+        `covered`: where others are, covered or swapped. A patch that carries their pixels must not paste them there.
         """
         ...
 

@@ -22,11 +22,11 @@ import numpy as np
 import structlog
 
 from schemas.errors import InputRejected
-from workers.video import cover
+from workers.video import cover, neighbours
 from workers.video.cadence import Cadence
 from workers.video.cuts import SceneCuts
 from workers.video.engine import Bystanders, FaceOutcome, FaceResult, FaceSettings, FaceTuning, Frame, OnMiss
-from workers.video.faces import Scene
+from workers.video.faces import Box, Scene
 from workers.video.stages import Detector, Enhancer, IdentityT, PatchT, Swapper, SwapRequest, Tracker
 
 LONGEST_GAP_US = 500_000  # after half a second without a frame, places and speeds mean nothing
@@ -62,7 +62,8 @@ class _Work(Generic[IdentityT, PatchT]):
     session: SwapSession[IdentityT]
     frame: Frame
     scene: Scene = field(default_factory=Scene)
-    patches: list[PatchT] = field(default_factory=list)
+    patches: list[tuple[Box, PatchT]] = field(default_factory=list)
+    """Each with the box of the face it is for."""
     detector_ran: bool = False
     error: Exception | None = None
     stages_us: dict[str, int] = field(default_factory=dict)
@@ -127,10 +128,12 @@ class SwapPipeline(Generic[IdentityT, PatchT]):
                     owners.append(work)
         made = self._run_batch("swap", self._swapper.swap, requests, owners)
         patches: list[PatchT] = []
+        boxes: list[Box] = []
         patch_owners: list[_Work[IdentityT, PatchT]] = []
         for request, owner, patch in zip(requests, owners, made, strict=True):
             if patch is not None:
                 patches.append(patch)
+                boxes.append(request.face.box)
                 patch_owners.append(owner)
             else:
                 owner.scene.faces.remove(request.face)
@@ -138,9 +141,9 @@ class SwapPipeline(Generic[IdentityT, PatchT]):
         better: Sequence[PatchT | None] = patches
         if self._enhancer is not None:
             better = self._run_batch("enhance", self._enhancer.enhance, patches, patch_owners)
-        for patch, owner in zip(better, patch_owners, strict=True):
+        for patch, box, owner in zip(better, boxes, patch_owners, strict=True):
             if patch is not None:
-                owner.patches.append(patch)
+                owner.patches.append((box, patch))
 
     def _run_batch(
         self,
@@ -210,8 +213,11 @@ def _composed(work: _Work[IdentityT, PatchT]) -> tuple[Frame, FaceOutcome]:
         covers += scene.bystanders
     for box in covers:
         cover.cover_region(frame, box)
-    for patch in work.patches:
-        patch.paste(frame, covers)
+    for number, (own, patch) in enumerate(work.patches):
+        others = [box for at, (box, _) in enumerate(work.patches) if at != number]
+        left = [part for box in covers for part in neighbours.left_to_covered(own, box)]
+        left += [part for box in others for part in neighbours.left_to_swapped(own, box)]
+        patch.paste(frame, left)
     return frame, FaceOutcome.COVERED if bare else FaceOutcome.SWAPPED
 
 

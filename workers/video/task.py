@@ -109,6 +109,7 @@ class VideoConverter:
         return VideoProcessed(
             id=str(entry.id),
             pts_us=entry.header.pts_us,
+            rung=entry.header.rung,
             epoch=epoch,
             runtime_us=runtime_us,
             stages_us=done.stages_us,
@@ -118,9 +119,10 @@ class VideoConverter:
             outcome=result.outcome,
         )
 
-    def dropped(self, entry_id: EntryId, pts_us: int, reason: DropReason, *, epoch: int) -> VideoDropped:
+    def dropped(self, entry: MediaEntry, reason: DropReason, *, epoch: int) -> VideoDropped:
         """Return the outcome of a frame that is not published."""
-        return VideoDropped(id=str(entry_id), pts_us=pts_us, epoch=epoch, reason=reason)
+        header = entry.header
+        return VideoDropped(id=str(entry.id), pts_us=header.pts_us, rung=header.rung, epoch=epoch, reason=reason)
 
     async def close(self) -> None:
         """Forget the engine's session."""

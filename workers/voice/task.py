@@ -201,9 +201,9 @@ class VoiceConverter:
             outcome=self._done.outcome,
         )
 
-    def dropped(self, entry_id: EntryId, pts_us: int, reason: DropReason, *, epoch: int) -> AudioSkipped:
+    def dropped(self, entry: MediaEntry, reason: DropReason, *, epoch: int) -> AudioSkipped:
         """Return the outcome of a chunk that is not published."""
-        return AudioSkipped(id=str(entry_id), pts_us=pts_us, epoch=epoch, reason=reason)
+        return AudioSkipped(id=str(entry.id), pts_us=entry.header.pts_us, epoch=epoch, reason=reason)
 
     async def close(self) -> None:
         """Forget the engine's stream."""

@@ -107,6 +107,12 @@ def bars(drops: list[tuple[int, int]], length_ms: int) -> str:
     return svg(f'<path class="bar" d="{path}"/>')
 
 
+def densest(drops: list[tuple[int, int]], length_ms: int) -> str:
+    """Return how many the highest bar of `bars` stands for."""
+    most = max(counted(drops, length_ms, _DROP_BINS), default=0)
+    return f"the highest bar is {most:,} in {length_ms / _DROP_BINS / 1000:.2g} s"
+
+
 def bands(found: Sequence[Band], length_ms: int, *, style: str) -> str:
     """Return hatched, named bands."""
     return "".join(

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from ops.replay.report.charts import BINS, Line, Scale, axis, bands, bars, empty, lane, percent, series, steps
+from ops.replay.report.charts import BINS, Line, Scale, axis, bands, bars, densest, empty, lane, percent, series, steps
 from ops.replay.timeline import Lanes, Point, SessionTimeline, binned
 from schemas.policy_config import CHUNK_LADDER_MS, VIDEO_LADDER, PolicyConfig
 
@@ -97,7 +97,7 @@ def _drops(line: SessionTimeline) -> str:
         lane(
             f"drop {what}",
             f"Left out: {what}",
-            f"{sum(count for _, count in drops):,} in all",
+            f"{sum(count for _, count in drops):,} in all; {densest(drops, line.length_ms)}",
             bars(drops, line.length_ms),
             height=34,
         )

@@ -13,6 +13,8 @@ from schemas.errors import CodecError
 from schemas.ids import EntryId
 
 MOST_ROWS = 600
+_CROWD = 80
+"""More marks in a row than this are drawn as thin ticks: whole ones would be a bar."""
 _TOGETHER_MS = 2_000
 """Drop floors that follow each other within this are one row: each late chunk moves the floor on."""
 
@@ -91,8 +93,9 @@ def rows(sides: Sequence[tuple[str, Sequence[Mark]]], length_ms: int) -> str:
         for side, found in sides:
             mine = [mark for mark in found if mark.family == family]
             label = f"{family}, {side}" if len(sides) > 1 else family
+            crowd = " crowd" if len(mine) > _CROWD else ""
             made.append(
-                f'<div class="row"><span class="row-name">{shape(family)}{escape(label)} '
+                f'<div class="row{crowd}"><span class="row-name">{shape(family)}{escape(label)} '
                 f"<small>{sum(mark.count for mark in mine)}</small></span>"
                 + "".join(_placed(mark, side, length_ms) for mark in mine[:MOST_ROWS])
                 + "</div>"
@@ -102,12 +105,12 @@ def rows(sides: Sequence[tuple[str, Sequence[Mark]]], length_ms: int) -> str:
 
 def _placed(mark: Mark, side: str, length_ms: int) -> str:
     width = percent(mark.until_ms - mark.at_ms, length_ms)
-    run = f'<b class="run" style="width:{width}%"></b>' if width > 0 else ""
     left = f"left:{percent(mark.at_ms, length_ms)}%"
     title = escape(f"{clock(mark.at_ms)} {mark.text}")
+    link = f' href="#{anchor(side, mark)}"' if mark.number < MOST_ROWS else ""  # others have no row
     return (
-        (f'<span class="run-at" style="{left};width:{width}%"></span>' if run else "")
-        + f'<a class="mark" tabindex="-1" href="#{anchor(side, mark)}" style="{left}" title="{title}">'
+        (f'<span class="run-at" style="{left};width:{width}%"></span>' if width > 0 else "")
+        + f'<a class="mark" tabindex="-1"{link} style="{left}" title="{title}">'
         + f"{shape(mark.family)}</a>"
     )
 

@@ -45,6 +45,7 @@ class ReplayReport:
     timeline: SessionTimeline
     what_if: WhatIf | None = None
     pictures: Sequence[Pair] = field(default_factory=tuple)
+    media_unread: bool = False
 
 
 def render(report: ReplayReport) -> str:
@@ -70,7 +71,7 @@ def render(report: ReplayReport) -> str:
         + _timeline(report, timeline_lanes(line, tracks, story.opening.config), marked.rows(found, line.length_ms))
         + _sheet(report.pictures)
         + _tables(found, causes(story, [one for _, written in sides for one in written]))
-        + _problems(report.verdict)
+        + _problems(report.verdict, media_unread=report.media_unread)
         + _footer(report.verdict)
         + f'</main><script type="application/json" id="values">{numbers}</script><script>{script}</script>'
         "</body></html>"
@@ -193,13 +194,17 @@ def _tables(found: Sequence[tuple[str, Sequence[marked.Mark]]], told: dict[str, 
     return made
 
 
-def _problems(verdict: Verdict) -> str:
+def _problems(verdict: Verdict, *, media_unread: bool) -> str:
     listed = "".join(f"<li>{escape(problem)}</li>" for problem in verdict.problems)
     notes = []
     if not verdict.complete:
         notes.append(
             f"The session's end is not among the events: {verdict.pending} decisions after the last recorded one are"
             f" pending, {verdict.ahead} recorded ones are ahead of the events; neither was compared."
+        )
+    if media_unread:
+        notes.append(
+            "Recorded pictures and sound were not checked, as decisions do not need them; mirage export reads all."
         )
     said = "".join(f"<p>{escape(note)}</p>" for note in notes)
     return (

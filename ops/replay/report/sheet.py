@@ -1,16 +1,19 @@
 """The contact sheet: frames before and after, side by side, from a recorded session's video."""
 
 import base64
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import islice, pairwise
 
 from ops.archive.model import RecordedSession
 from schemas.bus.base import Entry
 from schemas.errors import CodecError
 from schemas.ids import EntryId
-from schemas.media import MediaEntry, unpack
+from schemas.media import unpack
 
 PAIRS = 8
+_TRIES = 20
+"""Outputs that are looked at for one pair, until one and its input are pictures."""
+_LAST_N = 2**64 - 1
 _LONGER_SIDE = 320
 _QUALITY = 70
 _MOST_BYTES = 90_000
@@ -31,36 +34,32 @@ class Pair:
 def pairs(session: RecordedSession, *, start_ms: int, length_ms: int) -> list[Pair]:
     """Return up to `PAIRS` moments, evenly spread; empty where no video was recorded.
 
-    Only inputs that have an output are shown. Reads each stream once and keeps single frames in memory.
+    Only inputs that have an output are shown. Seeks each moment, and keeps single frames in memory.
     """
-    outputs = dict(_spread(session.entries("video:out"), start_ms, length_ms))
-    found = []
-    for entry in session.entries("video:in"):
-        after = outputs.get(entry.id)
-        if after is None:
-            continue
-        try:
-            before = unpack(entry.id, entry.fields)
-        except CodecError:
-            continue
-        small = _small(before.data), _small(after.data)
-        if small[0] and small[1]:
-            found.append(Pair(max(0, entry.id.ms - start_ms), after.header.rung, small[0], small[1]))
-    return found
+    borders = [start_ms + length_ms * part // PAIRS for part in range(PAIRS + 1)]
+    found = (_first(session, begin, end) for begin, end in pairwise(borders))
+    return [replace(pair, at_ms=max(0, pair.at_ms - start_ms)) for pair in found if pair is not None]
 
 
-def _spread(entries: Iterable[Entry], start_ms: int, length_ms: int) -> Iterator[tuple[EntryId, MediaEntry]]:
-    """Yield the first readable output of each of `PAIRS` equal parts of the session."""
-    due = 0
-    for entry in entries:
-        part = min(PAIRS - 1, (entry.id.ms - start_ms) * PAIRS // length_ms)
-        if part < due:
-            continue
-        try:
-            yield entry.id, unpack(entry.id, entry.fields)
-        except CodecError:
-            continue
-        due = part + 1
+def _first(session: RecordedSession, begin_ms: int, end_ms: int) -> Pair | None:
+    """Return the first pair of a stretch of time; its `at_ms` is the time of its ID."""
+    for output in islice(session.entries("video:out", after=EntryId(begin_ms - 1, _LAST_N)), _TRIES):
+        if output.id.ms >= end_ms:
+            break
+        just_before = EntryId(output.id.ms, output.id.n - 1) if output.id.n else EntryId(output.id.ms - 1, _LAST_N)
+        entry = next(session.entries("video:in", after=just_before), None)
+        if entry is not None and entry.id == output.id and (pair := _pair(entry, output)) is not None:
+            return pair
+    return None
+
+
+def _pair(entry: Entry, output: Entry) -> Pair | None:
+    try:
+        before, after = unpack(entry.id, entry.fields), unpack(output.id, output.fields)
+    except CodecError:
+        return None
+    small = _small(before.data), _small(after.data)
+    return Pair(entry.id.ms, after.header.rung, *small) if all(small) else None
 
 
 def _small(jpeg: bytes) -> bytes:

@@ -7,12 +7,12 @@ from pathlib import Path
 from ops.archive.chunk import CHUNK_BYTES, ChunkBuilder
 from ops.archive.file import ArchiveFile
 from ops.archive.layout import About
-from ops.archive.model import STREAMS, RecordedSession
+from ops.archive.model import EVENT_STREAMS, MEDIA_STREAMS, STREAMS, RecordedSession
 from schemas.bus.base import Entry
 from schemas.decisions import DropVideoUntil
 from schemas.events import EVENT, SessionStarted, VideoProcessed
 from schemas.facts import SessionCreated
-from schemas.ids import EntryId
+from schemas.ids import ZERO, EntryId
 from schemas.media import MediaHeader, pack
 from schemas.message import encode
 from schemas.session_store import SessionRecord
@@ -30,8 +30,8 @@ class MadeUp:
     record: SessionRecord | None = RECORD
     problems: tuple[str, ...] = field(default=())
 
-    def entries(self, stream: str) -> Iterator[Entry]:
-        return iter(self.found.get(stream, ()))
+    def entries(self, stream: str, *, after: EntryId = ZERO) -> Iterator[Entry]:
+        return (entry for entry in self.found.get(stream, ()) if entry.id > after)
 
 
 def short_session(frames: int = 40, frame_bytes: int = 3000) -> dict[str, list[Entry]]:
@@ -67,10 +67,13 @@ def content(session: RecordedSession) -> dict[str, list[Entry]]:
     return {stream: list(session.entries(stream)) for stream in STREAMS}
 
 
-def write(path: Path, found: Content, *, finish: bool = True, chunk_bytes: int = CHUNK_BYTES) -> bytes:
-    """Write an archive in the order of IDs, as a recorder does; returns the file's bytes."""
+def write(
+    path: Path, found: Content, *, finish: bool = True, chunk_bytes: int = CHUNK_BYTES, apart: bool = False
+) -> bytes:
+    """Write an archive in the order of IDs; `apart`: events apart from media, as recorders do; returns its bytes."""
     file = ArchiveFile.open(path, About(RECORD.sid, RECORD))
-    append(file, in_order(found), chunk_bytes=chunk_bytes)
+    for streams in (EVENT_STREAMS, MEDIA_STREAMS) if apart else (STREAMS,):
+        append(file, in_order({stream: found[stream] for stream in streams}), chunk_bytes=chunk_bytes)
     if finish:
         file.finish()
     file.close()

@@ -1,5 +1,6 @@
 """`mirage export`, and sessions from wherever they are."""
 
+import uuid
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,12 @@ from ops.archive.live import fetch_session
 from ops.archive.model import EVENT_STREAMS, STREAMS, EmptyArchive
 from ops.archive.reader import open_archive
 from schemas.bus.base import Planes
+from schemas.consent import ANYONE, Consent, Evidence, Identity
 from schemas.errors import Conflict, NotFound
+from schemas.events import EVENT
+from schemas.facts import SettingsChanged
+from schemas.identity_store import IdentityStore
+from schemas.message import encode
 from tests.ops.archive.sessions import MadeUp, content, short_session, write
 from tests.ops.archive.studio import Stage, mirage, report
 
@@ -46,6 +52,36 @@ async def test_events_only_leaves_media_out_and_misses_nothing(
         assert bool(entries) == (stream in EVENT_STREAMS)
 
 
+@pytest.mark.parametrize("scope", [("face", "live"), ("face", "live", "record")])
+async def test_pictures_of_a_session_that_was_not_recorded_need_a_consent_that_covers_it(
+    planes: Planes, server_urls: tuple[str, str], tmp_path: Path, scope: tuple[str, ...]
+) -> None:
+    """Also of a face that was worn only for a while; events alone may always be had."""
+    worn = Identity(
+        id=uuid.uuid4().hex, label="worn", kinds=("face",), owner="test", created_ms=1,
+        consent=Consent(
+            subject="somebody", granted_to=ANYONE, scope=scope, purpose="test", expires_ms=1 << 42,
+            evidence=Evidence(statement="made up", by="test"),
+        ),
+    )  # fmt: skip
+    await IdentityStore(planes.events).add(worn, face=None, voice=None)
+    stage = Stage(planes, tmp_path)
+    await stage.create()
+    await stage.publish(10)
+    for face in (worn.id, ""):
+        await planes.events.append(stage.keys.control, {EVENT: encode(SettingsChanged(face=face))})
+    out, events = tmp_path / "out.mcap", tmp_path / "events.mcap"
+    done = mirage(server_urls, tmp_path, "export", stage.sid, "-o", str(out))
+    if "record" in scope:
+        assert (done.returncode, out.exists()) == (0, True)
+        return
+    assert (done.returncode, out.exists()) == (4, False)
+    assert f"consent for identity {worn.id} does not cover record" in done.stderr
+    assert "--events-only" in done.stderr
+    report(mirage(server_urls, tmp_path, "export", stage.sid, "-o", str(events), "--events-only", "--json"))
+    assert events.stat().st_mode & 0o777 == 0o600
+
+
 def test_a_torn_archive_is_repaired(tmp_path: Path, server_urls: tuple[str, str]) -> None:
     found, torn, out = short_session(), tmp_path / "torn.mcap", tmp_path / "out.mcap"
     data = write(torn, found, finish=False, chunk_bytes=8_000)
@@ -66,7 +102,8 @@ def test_mistakes_are_named(tmp_path: Path, server_urls: tuple[str, str]) -> Non
     write(tmp_path / "a.mcap", short_session(frames=2))
     for arguments, code, words in [
         (("none", "-o", "x.mcap"), 1, "no session none"),
-        (("no/such.mcap", "-o", "x.mcap"), 1, "no file no/such.mcap"),
+        (("none", "-o", "x.mcap"), 1, f"none is not recorded in {tmp_path}"),
+        (("no/such.mcap", "-o", "x.mcap"), 1, "no file 'no/such.mcap'"),
         ((str(tmp_path / "there.mcap"), "-o", "x.mcap"), 1, "is not an archive of Mirage"),
         ((str(tmp_path / "a.mcap"), "-o", str(tmp_path / "there.mcap")), 1, "is there already"),
         ((str(tmp_path / "a.mcap"), "-o", "/proc/none/x.mcap"), 2, "cannot be written"),

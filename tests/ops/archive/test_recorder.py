@@ -8,9 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from ops.archive.chunk import channels_in
+from ops.archive.layout import CHANNELS
 from ops.archive.live import fetch_session
-from ops.archive.model import MEDIA_STREAMS, STREAMS
+from ops.archive.model import EVENT_STREAMS, MEDIA_STREAMS, STREAMS
 from ops.archive.reader import open_archive
+from ops.archive.walk import FileBytes, walk
 from schemas.bus.base import Planes
 from schemas.names import Kind, work
 from tests.ops.archive.sessions import content
@@ -50,13 +53,22 @@ async def assert_whole(stage: Stage) -> None:
 
 
 async def test_a_session_is_recorded_from_beginning_to_end(stage: Stage, server_urls: Urls) -> None:
-    """And the process that does it loads no engine."""
+    """And the process that does it loads no engine; pictures and sound keep apart from events."""
     with recorder(server_urls, stage.folder) as process:
         await stage.publish(100)
         await until(lambda: stage.said("on"), within_s=20, what="recording on")
-        assert "onnxruntime" not in _libraries(process.pid)
+        loaded = _libraries(process.pid)
+        assert [name for name in ("onnxruntime", "cv2", "numpy") if name in loaded] == []
         await stage.end()
         await assert_whole(stage)
+        media = {CHANNELS[stream] for stream in MEDIA_STREAMS}
+        with stage.path.open("rb") as file:
+            held = [channels_in(chunk.content) for chunk in walk(FileBytes(file.fileno()), verify=True).chunks]
+        assert all(found <= media or found.isdisjoint(media) for found in held)
+        assert open_archive(stage.path).is_checked
+        events = open_archive(stage.path, EVENT_STREAMS)
+        assert not events.is_checked
+        assert list(events.entries("metrics")) == await stage.planes.events.entries(stage.keys.metrics)
         assert stage.path.stat().st_mode & 0o777 == 0o600
 
 

@@ -1,16 +1,21 @@
 """`mirage replay` as a user runs it: on live sessions, ended ones and files; what it says and how it exits."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from ops.archive.export import export_archive
 from ops.archive.live import fetch_session
+from ops.archive.model import EVENT_STREAMS
 from ops.bench.synthetic import SyntheticSession
 from schemas.bus.base import Entry, Planes
 from schemas.events import EVENT, SessionStarted
 from schemas.ids import EntryId
 from schemas.message import encode
-from tests.ops.replay.stage import Command, archived, begin, finished, frames, policy_service, tampered
+from tests.ops.replay.stage import Command, Told, archived, begin, finished, frames, policy_service, tampered
 
 
 async def test_an_ended_session_replays_as_the_same(planes: Planes, mirage: Command) -> None:
@@ -69,6 +74,20 @@ async def test_a_session_whose_recording_goes_on_is_replayed_from_its_streams(pl
     assert (code, told["problems"], told["events"]) == (0, [], events)
 
 
+async def test_a_session_whose_recording_has_only_begun_is_there(planes: Planes, mirage: Command) -> None:
+    """Its archive holds nothing yet, or not even a head; its streams do."""
+    sid = await begin(planes, seconds=5)
+    folder = mirage.folder / "data" / "archives"
+    folder.mkdir(parents=True)
+    for head in (b"", b"\x89MCAP0\r\n"):
+        (folder / f"{sid}.mcap").write_bytes(head)
+        code, told = mirage.json("replay", sid)
+        assert (code, told["problems"], told["events"] > 0) == (0, [], True)
+        assert mirage("policy", "show", sid).returncode == (1 if head else 0)
+    async with policy_service(planes):
+        await finished(planes, sid)
+
+
 def test_gaps_in_media_decide_nothing_about_decisions(mirage: Command) -> None:
     """A recorder that could not keep up with pictures still has every event."""
     session = SyntheticSession(80)
@@ -120,12 +139,35 @@ def test_a_file_that_was_cut_off_is_compared_as_far_as_it_goes(mirage: Command) 
     assert told["first_difference"] is None
 
 
+def test_without_a_server_it_says_that_there_is_no_such_recording_either(mirage: Command) -> None:
+    """A name that was typed wrongly must not read as a server that is missing."""
+    alone = {"MIRAGE_REDIS_URL": "", "MIRAGE_EVENTS_URL": ""}
+    done = mirage("replay", "typo", **alone)
+    assert done.returncode == 2
+    assert f"typo is not recorded in {mirage.folder / 'data' / 'archives'}" in done.stderr
+    assert "mirage up" in done.stderr
+
+
 @pytest.mark.parametrize("target", ["0" * 32, "missing.mcap", "no such/session"])
 def test_what_is_not_there_is_named(mirage: Command, target: str) -> None:
     done = mirage("replay", target)
     assert done.returncode == 1
     assert target in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_what_a_recording_says_is_not_obeyed_by_the_terminal(mirage: Command) -> None:
+    """Its session's name and its damage are whatever its writer chose."""
+    hostile = "\x1b]0;owned\x07[/nothing][red]"
+    session = SyntheticSession(100)
+    found = {"metrics": session.metrics, "policy": tampered(session.policy, 0)}
+    path = mirage.folder / "hostile.mcap"
+    export_archive(Told(found, sid=hostile, problems=(hostile,)), path, EVENT_STREAMS)
+    for arguments in (["replay", str(path)], ["export", str(path), "--out", str(mirage.folder / "copy.mcap")]):
+        done = mirage(*arguments)
+        assert "[/nothing][red]" in done.stdout
+        assert "\x1b" not in done.stdout + done.stderr
+        assert "Traceback" not in done.stderr
 
 
 def test_a_file_that_is_no_archive_is_named(mirage: Command) -> None:
@@ -170,3 +212,47 @@ def test_a_report_that_cannot_be_written_is_said(mirage: Command, tmp_path: Path
     done = mirage("replay", str(path), "--report", str(tmp_path / "nowhere" / "r.html"))
     assert done.returncode == 2
     assert "cannot be written" in done.stderr
+
+
+def test_a_report_replaces_an_older_report_and_nothing_else(mirage: Command) -> None:
+    """Whoever names the recording where the report should go still has the recording."""
+    path, page = archived(mirage.folder / "r.mcap", SyntheticSession(5)), mirage.folder / "r.html"
+    before = path.read_bytes()
+    done = mirage("replay", str(path), "--report", str(path))
+    assert (done.returncode, "is no report" in done.stderr) == (1, True)
+    assert path.read_bytes() == before
+    for _ in range(2):
+        assert mirage("replay", str(path), "--report", str(page)).returncode == 0
+    assert page.read_text("utf-8").endswith("</html>")
+    assert page.stat().st_mode & 0o777 == 0o600
+    assert sorted(item.name for item in mirage.folder.iterdir() if item.is_file()) == ["r.html", "r.mcap"]
+
+
+def test_a_report_that_does_not_fit_on_the_disk_leaves_nothing(mirage: Command) -> None:
+    """No half of a page, which would show a face, and an older page stays as it was."""
+    path, page = archived(mirage.folder / "r.mcap", SyntheticSession(5)), mirage.folder / "r.html"
+    page.write_text("<!doctype html>old", "utf-8")
+    done = subprocess.run(
+        ["sh", "-c", 'ulimit -f 16; exec "$0" "$@"', sys.executable, "-m", "ops.cli", "replay", path, "--report", page],
+        env=mirage.environ | {"PYTHONDONTWRITEBYTECODE": "1"}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, "cannot be written: File too large" in done.stderr) == (2, True), done.stderr
+    assert page.read_text("utf-8") == "<!doctype html>old"
+    assert sorted(item.name for item in mirage.folder.iterdir() if item.is_file()) == ["r.html", "r.mcap"]
+
+
+@pytest.mark.parametrize("form", [[], ["--json"]])
+def test_a_result_that_cannot_be_written_is_one_line(mirage: Command, form: list[str]) -> None:
+    path = archived(mirage.folder / "r.mcap", SyntheticSession(5))
+    with Path(os.devnull).with_name("full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "ops.cli", "replay", path, *form],
+            env=mirage.environ, stdout=full, stderr=subprocess.PIPE, text=True, check=False,
+        )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stderr == "mirage: the result cannot be written: No space left on device\n"
+
+
+def test_nothing_to_compare_is_not_called_the_same_to_the_byte(mirage: Command) -> None:
+    path = archived(mirage.folder / "short.mcap", SyntheticSession(5))
+    assert "no decision was recorded, and none came out" in mirage("replay", str(path)).stdout

@@ -14,6 +14,7 @@ from ops.replay.rules import MEANINGS
 from ops.replay.run import PolicyReplay, replay_session
 from policy import audio, health, ladder, sync
 from schemas.bus.base import Entry
+from schemas.decisions import SetVideo, decision_id
 from schemas.events import EVENT, FrameThinned, SessionStarted, VideoProcessed, WorkerTook, metric_events
 from schemas.ids import EntryId
 from schemas.message import encode
@@ -65,6 +66,26 @@ def test_the_page_is_well_formed_and_whole_in_itself() -> None:
     assert len(page.ids) == len(set(page.ids))
     assert {value[1:] for value in page.values("href") if value.startswith("#")} <= set(page.ids)
     assert not re.search(r"https?:|//[a-z]|@import|url\(", text)
+
+
+def test_hundreds_of_decisions_are_thin_marks_that_lead_to_rows_that_are_there() -> None:
+    """Decisions beyond those in the table are marks without a link."""
+    session = SyntheticSession(60)
+    causes = [entry.id for entry in session.metrics[:700]]
+    floor = [
+        Entry(
+            decision_id(cause, 0),
+            {EVENT: encode(SetVideo(cause=str(cause), rule="r", rung=n % 2, quality=1, fps=1, size=1))},
+        )
+        for n, cause in enumerate(causes)
+    ]
+    text = told(Told({"metrics": session.metrics, "policy": floor})).page()
+    page = Page(text)
+    links = {value[1:] for value in page.values("href") if value.startswith("#")}
+    assert len(links) > 500
+    assert links <= set(page.ids)
+    assert 'class="row crowd"' in text
+    assert 'class="row crowd"' not in told(SyntheticSession(60)).page()
 
 
 def test_a_what_if_shows_both_sides() -> None:

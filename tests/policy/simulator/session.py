@@ -98,7 +98,7 @@ class Session:
         self.outcomes: Counter[str] = Counter()
         self.frames_worked = 0
         self.e2e_us = 0
-        self._rung = VIDEO_LADDER[0]
+        self._rung, self._rung_number = VIDEO_LADDER[0], 0
         self._chunk_ms, self._voice_mode = client.chunk_ms, VOICE_ON
         self._floor_us: int | None = None
         self._skip_of = 0
@@ -140,7 +140,14 @@ class Session:
         if not self._thinner.admit(pts_us, rung.fps):
             self._thinned += 1
             return
-        header = MediaHeader(pts_us=pts_us, sent_us=0, quality=rung.quality, size=rung.size, fps=rung.fps)
+        header = MediaHeader(
+            pts_us=pts_us,
+            sent_us=0,
+            rung=self._rung_number,
+            quality=rung.quality,
+            size=rung.size,
+            fps=rung.fps,
+        )
         task = self._video
         task.queue.append(MediaEntry(self._frame_ids.take(), header, b""))
         if not task.dead and task.at_work is None:
@@ -224,7 +231,12 @@ class Session:
                 work = []
             task.batch = task.batch[len(reasons) + len(work[:1]) :]
             for entry, reason in reasons:
-                self._tell(VideoDropped(id=str(entry.id), pts_us=entry.header.pts_us, epoch=task.epoch, reason=reason))
+                header = entry.header
+                self._tell(
+                    VideoDropped(
+                        id=str(entry.id), pts_us=header.pts_us, rung=header.rung, epoch=task.epoch, reason=reason
+                    )
+                )
             if work:
                 task.at_work = entry = work[0]
                 cost_us = self._client.video.of(self.frames_worked, entry.header.size)
@@ -242,6 +254,7 @@ class Session:
         done = VideoProcessed(
             id=str(entry.id),
             pts_us=entry.header.pts_us,
+            rung=entry.header.rung,
             epoch=task.epoch,
             runtime_us=runtime_us,
             stages_us={"swap": runtime_us},
@@ -334,6 +347,7 @@ class Session:
     def _obey(self, decision: Decision) -> None:
         match decision:
             case SetVideo():
+                self._rung_number = decision.rung
                 self._rung = replace(self._rung, quality=decision.quality, fps=decision.fps, size=decision.size)
             case SetChunk():
                 self._chunk_ms = decision.chunk_ms

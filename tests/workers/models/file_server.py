@@ -26,6 +26,8 @@ class Hosted:
     stall_after: list[int] = field(default_factory=list)
     """Bytes of the body after which nothing more comes until `go_on` is set."""
     go_on: threading.Event = field(default_factory=threading.Event)
+    raw: bytes | None = None
+    """The whole answer, headers too, in place of a proper one."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,10 @@ def _answer(request: BaseHTTPRequestHandler, server: FileServer) -> None:
     hosted = server.files.get(request.path)
     if hosted is None:
         request.send_error(404)
+        return
+    if hosted.raw is not None:
+        request.wfile.write(hosted.raw)
+        request.close_connection = True
         return
     if hosted.statuses:
         request.send_response(hosted.statuses.pop(0))

@@ -2,7 +2,9 @@
 
 import hashlib
 import json
+import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -202,6 +204,32 @@ def test_a_redirect_out_of_http_is_refused(server: FileServer, tmp_path: Path, r
         fetch(server, tmp_path, recorder)
 
 
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"302 Found\r\nLocation: http://[::1/",
+        b"302 Found\r\nLocation: ftp://host:abc/",
+        b"200 OK\r\nContent-Length: \xb2",
+        b"200 OK\r\nContent-Length: " + b"9" * 5000,
+        b"206 Partial Content\r\nContent-Range: bytes " + b"9" * 5000 + b"-1/5",
+        b"503 Busy\r\nContent-Length: 0\r\nRetry-After: \xb2",
+    ],
+)
+def test_headers_that_make_no_sense_are_a_failed_download(
+    server: FileServer, tmp_path: Path, recorder: Recorder, head: bytes
+) -> None:
+    server.files["/m"] = Hosted(DATA, raw=b"HTTP/1.1 " + head + b"\r\n\r\n")
+    with pytest.raises(DownloadFailed, match=re.escape(server.url)):
+        fetch(server, tmp_path, recorder)
+
+
+@pytest.mark.parametrize("url", ["http://host:abc/m", "http://[::1/m"])
+def test_an_address_that_is_none_is_a_failed_download(tmp_path: Path, recorder: Recorder, url: str) -> None:
+    fetcher = Download(tmp_path, progress=recorder.progress, wait=recorder.waits.append)
+    with pytest.raises(DownloadFailed, match="an address that is none"):
+        fetcher.fetch(Wanted("m.onnx", url, DIGEST, None))
+
+
 def test_a_full_disk_is_noticed_before_the_download(
     server: FileServer, tmp_path: Path, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -210,6 +238,19 @@ def test_a_full_disk_is_noticed_before_the_download(
     with pytest.raises(Misconfigured, match=r"MB free"):
         fetch(server, tmp_path, recorder)
     assert not (tmp_path / "m.onnx.part").exists()
+
+
+def test_a_disk_that_fills_at_the_end_is_not_mistaken_for_a_wrong_file(
+    server: FileServer, tmp_path: Path, recorder: Recorder, room: Callable[[int], None]
+) -> None:
+    """A write may write a part and report no error; what came is kept and continued when there is room."""
+    server.files["/m"] = Hosted(DATA, says_length=False)
+    room(len(DATA) - 1000)
+    with pytest.raises(Misconfigured, match="cannot be written"):
+        fetch(server, tmp_path, recorder, size=None)
+    room(len(DATA))
+    assert fetch(server, tmp_path, recorder, size=None) == DATA
+    assert server.asked[-1].range is not None
 
 
 def test_credentials_and_signatures_of_a_url_are_not_shown(

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -131,6 +132,16 @@ def test_one_writer_at_a_time(tmp_path: Path) -> None:
         pass
     with second.locked("b"):
         pass
+
+
+def test_a_full_disk_is_named_and_leaves_what_was(tmp_path: Path, room: Callable[[int], None]) -> None:
+    store = ModelStore(tmp_path)
+    store.accept("first", at=NOW)
+    room(10)
+    with pytest.raises(Misconfigured, match=r"store\.json.* cannot be written"):
+        store.accept("second", at=NOW)
+    assert (store.accepted("first"), store.accepted("second")) == (NOW, None)
+    assert [path.name for path in tmp_path.iterdir()] == ["store.json"]
 
 
 def test_a_store_that_cannot_be_made_is_named(tmp_path: Path) -> None:

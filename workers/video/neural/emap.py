@@ -7,7 +7,7 @@ ONNX Runtime drops what no node uses, so it is read from the file's own bytes: a
 import numpy as np
 
 from schemas.errors import ModelRefused
-from workers.models.protobuf import Malformed, fields
+from workers.models.protobuf import Malformed, fields, varints
 from workers.video.neural.contracts import EMBEDDING
 from workers.video.pixels import Float
 
@@ -54,7 +54,7 @@ def _matrix(tensor: memoryview) -> Float | None:
     for field in fields(tensor):
         match field.number:
             case n if n == _DIMS:
-                dims += [field.value] if isinstance(field.value, int) else _varints(field.data)
+                dims += [field.value] if isinstance(field.value, int) else varints(field.data)
             case n if n == _DATA_TYPE:
                 dtype = _DTYPES.get(field.integer, "")
             case n if n == _RAW_DATA:
@@ -64,15 +64,3 @@ def _matrix(tensor: memoryview) -> Float | None:
     if dims != [EMBEDDING, EMBEDDING] or not dtype or len(data) != EMBEDDING * EMBEDDING * np.dtype(dtype).itemsize:
         return None
     return np.frombuffer(data, dtype).reshape(EMBEDDING, EMBEDDING).astype(np.float32)
-
-
-def _varints(packed: memoryview) -> list[int]:
-    """Return the numbers of a packed field."""
-    values, value, shift = [], 0, 0
-    for byte in packed:
-        value |= (byte & 0x7F) << shift
-        shift += 7
-        if not byte & 0x80:
-            values.append(value)
-            value, shift = 0, 0
-    return values

@@ -9,6 +9,7 @@ import numpy as np
 from workers.models.bound import Bound
 from workers.models.runtime import Network
 from workers.video.engine import Frame
+from workers.video.faces import TrackedFace, side
 from workers.video.neural import align
 from workers.video.neural.contracts import CROP
 from workers.video.neural.light import in_the_light_of
@@ -20,6 +21,8 @@ MAX_BATCH = 8
 """Faces a run. Buffers, and CUDA graphs, are kept for every size up to this; what comes at once beyond runs after."""
 _TRUNCATED = -0.499  # the reference cuts fractions off, OpenCV rounds
 _BLACK = 8  # levels
+_LEAST_COVERED = 0.7  # the crop's side as a share of the box's; in photographs it is 1.28 and more
+_MOST_ASIDE = 0.3  # of the crop's side: how far the box's middle may lie off the crop's; in photographs up to 0.12
 _INPUT, _LATENT = "target", "source"
 
 
@@ -59,8 +62,7 @@ class InSwapper:
 
     def swap(self, requests: Sequence[SwapRequest[NeuralIdentity]]) -> list[NeuralPatch | None]:
         """Return a patch for each request, in order; None where keypoints or the network's answer are no face."""
-        wanted = align.template(CROP)
-        places = [align.similarity(request.face.landmarks, wanted) for request in requests]
+        places = [_place(request.face) for request in requests]
         patches: list[NeuralPatch | None] = [None] * len(requests)
         usable = [i for i, place in enumerate(places) if place is not None]
         for first in range(0, len(usable), self._most):
@@ -119,6 +121,16 @@ class InSwapper:
             }
             self._sizes[size] = self._network.bind(shapes)
         return self._sizes[size]
+
+
+def _place(face: TrackedFace) -> Affine | None:
+    """Return the (2, 3) affine from frame px to the crop; None where keypoints belie the box: most would stay bare."""
+    to_crop = align.similarity(face.landmarks, align.template(CROP))
+    if to_crop is None:
+        return None
+    middle = to_crop[:, :2] @ ((face.box[:2] + face.box[2:]) / 2) + to_crop[:, 2]
+    covers = side(face.box) * align.scale(to_crop) <= CROP / _LEAST_COVERED  # False for what is not finite
+    return to_crop if covers and (np.abs(middle - CROP / 2) <= CROP * _MOST_ASIDE).all() else None
 
 
 def picture(planes: Float) -> Frame | None:

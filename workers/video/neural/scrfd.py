@@ -20,6 +20,8 @@ SAME_FACE_IOU = 0.4
 _MOST_CANDIDATES = 512  # each is compared with each; six faces make about sixty
 _MEAN, _STD = 127.5, 128.0
 _NO_PICTURE = (0 - _MEAN) / _STD  # black, as the graph sees it
+_UNITS = [f32([-stride, -stride, *[stride] * 12]) for stride in STRIDES]
+"""What a box's and keypoints' values are multiplied by: its distances to the left and above point backwards."""
 
 
 class Scrfd:
@@ -65,17 +67,19 @@ class Scrfd:
         """Return what nine `outputs` say, in px of the frame; one detection a face."""
         levels = len(STRIDES)
         found = []  # (n, 15) of each level with hits: score, box, keypoints
-        for level, (stride, centres) in enumerate(zip(STRIDES, self._centres, strict=True)):
+        for level, (units, centres) in enumerate(zip(_UNITS, self._centres, strict=True)):
             scores = outputs[level].reshape(-1)
-            hits = np.flatnonzero(scores >= MIN_SCORE)
+            (hits,) = (scores >= MIN_SCORE).nonzero()
             if not len(hits):
                 continue
-            away = np.hstack(
-                [outputs[level + levels].reshape(-1, 4)[hits], outputs[level + 2 * levels].reshape(-1, 10)[hits]]
-            )
-            away *= stride
-            away[:, :2] *= -1  # a box is given by its distances to the left and above, and to the right and below
-            found.append(np.hstack([scores[hits, None], np.tile(centres[hits], 7) + away]))
+            faces = np.empty((len(hits), 15), np.float32)
+            faces[:, 0] = scores.take(hits)
+            places = faces[:, 1:]
+            places[:, :4] = outputs[level + levels].reshape(-1, 4).take(hits, 0)
+            places[:, 4:] = outputs[level + 2 * levels].reshape(-1, 10).take(hits, 0)
+            places *= units
+            places += centres.take(hits, 0)
+            found.append(faces)
         if not found:
             return []
         faces = np.concatenate(found)
@@ -112,18 +116,19 @@ def _to_range(values: Mask, plane: Float) -> None:
 
 
 def _centres(side: int, stride: int) -> Float:
-    """Return (n, 2) px of the anchors of one stride, row by row; those of a cell are one place."""
+    """Return (n, 14) px of the anchors of one stride, row by row, x and y in turn; those of a cell are one place."""
     cells = side // stride
     rows, columns = np.divmod(np.arange(cells * cells), cells)
-    return f32(np.repeat(np.stack([columns, rows], axis=1) * stride, ANCHORS, axis=0))
+    return f32(np.tile(np.repeat(np.stack([columns, rows], axis=1) * stride, ANCHORS, axis=0), 7))
 
 
 def _best(boxes: Float) -> list[int]:
     """Return which of `boxes` (n, 4), best first, overlap no better one. Their last px is inside, hence the ones."""
-    low, high = boxes[:, :2], boxes[:, 2:]
-    areas = (high - low + 1).prod(axis=1)
-    shared = np.minimum(high[:, None], high) - np.maximum(low[:, None], low) + 1
-    inside = np.maximum(shared, 0).prod(axis=2)  # (n, n)
+    lefts, tops, rights, bottoms = np.ascontiguousarray(boxes.T)  # a column at a time: sums over axes of two are slow
+    areas = (rights - lefts + 1) * (bottoms - tops + 1)
+    across = np.minimum(rights[:, None], rights) - np.maximum(lefts[:, None], lefts) + 1
+    down = np.minimum(bottoms[:, None], bottoms) - np.maximum(tops[:, None], tops) + 1
+    inside = np.maximum(across, 0) * np.maximum(down, 0)  # (n, n)
     doubles = inside > SAME_FACE_IOU * (areas[:, None] + areas - inside)
     free = np.ones(len(boxes), np.bool_)
     kept = []

@@ -3,6 +3,7 @@
 from functools import cache
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -155,3 +156,19 @@ def test_in_the_engine_a_swapped_face_comes_out_enhanced(portrait: Frame) -> Non
     changed = shown[1] - shown[0]
     assert changed.max() > 127.5 * GAIN * 0.8  # the middle of the face is lifted
     assert (changed == 0).mean() > 0.3  # and most of the picture is not touched
+
+
+def test_enhanced_faces_side_by_side_do_not_show_each_other_raw(portrait: Frame) -> None:
+    """The enhancer's crop is twice as wide as a face: the last one pasted must not undo the swap of the first."""
+    left = np.asarray(cv2.resize(portrait, (420, 420), interpolation=cv2.INTER_AREA), np.uint8)[:, :287]
+    frame: Frame = np.ascontiguousarray(np.hstack([left, left[:, ::-1]]))
+    models = standins.folder(**{CODEFORMER: graph()})
+    enhancer = load_codeformer(models, Runtime("cpu"), fidelity=1.0, every=1)
+    engine = load_neural_face(models, Runtime("cpu"), enhancer=enhancer)
+    session = engine.open(FaceSettings(max_faces=2), engine.enrol(portrait))
+    (result,) = engine.process([(session, frame, 0)])
+    assert result.faces == 2
+    tinted = np.abs(result.frame.astype(np.int16) - frame).mean(axis=2)
+    for face in engine._detector.detect(frame):
+        left_px, top, right, bottom = face.box.astype(int)
+        assert tinted[top:bottom, left_px:right].mean(axis=0).min() > 20  # of every column

@@ -11,6 +11,7 @@ from workers.models.manifest import SWAPPER, SWAPPER_FP32
 from workers.models.runtime import Runtime
 from workers.video import cover
 from workers.video.engine import Bystanders, FaceOutcome, FaceResult, FaceSettings, Frame, OnMiss
+from workers.video.faces import Detection
 from workers.video.measure import leak_ssim
 from workers.video.neural import template as codec
 from workers.video.neural.engine import NeuralFaceEngine, load_neural_face
@@ -136,6 +137,22 @@ def test_a_cut_is_swapped_at_once(neural: NeuralFaceEngine, worn: bytes, clip: l
     results = play(neural, neural.open(FaceSettings(), worn), [clip[0], clip[1], other, other])
     assert [result.detector_ran for result in results] == [True, False, True, False]
     assert [result.outcome for result in results] == [FaceOutcome.SWAPPED] * 4
+
+
+@pytest.mark.parametrize("wrong", ["in a row", "beside the box", "of a child in it"])
+def test_a_face_whose_keypoints_belie_its_box_is_covered(
+    neural: NeuralFaceEngine, worn: bytes, clip: list[Frame], monkeypatch: pytest.MonkeyPatch, wrong: str
+) -> None:
+    """A swap that would be pasted small or elsewhere leaves the face bare: it does not count as one."""
+    (face,) = neural._detector.detect(clip[0])
+    row = np.stack([200 + 10 * np.arange(5), np.full(5, 200)], axis=1)
+    aside = face.keypoints + np.array([face.size, 0])
+    small = (face.keypoints - face.keypoints.mean(axis=0)) * 0.4 + face.keypoints.mean(axis=0)
+    points = {"in a row": row, "beside the box": aside, "of a child in it": small}[wrong].astype(np.float32)
+    monkeypatch.setattr(neural._detector, "detect", lambda _: [Detection(face.score, face.box, points)])
+    (result,) = neural.process([(neural.open(FaceSettings(), worn), clip[0], 0)])
+    assert result.outcome is FaceOutcome.COVERED
+    np.testing.assert_array_equal(result.frame, cover.covered(clip[0]))
 
 
 def test_who_wears_nothing_is_covered(neural: NeuralFaceEngine, couple: list[Frame], fit: Fit) -> None:
