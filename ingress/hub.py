@@ -1,6 +1,7 @@
 """The sessions that this process serves connections of: their feeds, and who publishes."""
 
 import asyncio
+from collections import OrderedDict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -8,10 +9,15 @@ from typing import Protocol
 
 from ingress.background import OnFatal
 from ingress.egress import SessionFeed
+from ingress.limits import ConnectionLimits
+from ingress.settings import RateLimits
 from schemas.bus.base import Planes
 from schemas.clock import Clock
 from schemas.errors import Throttled
 from schemas.session_store import SessionRecord
+
+_REMEMBERED = 4_096
+"""Sessions whose limits are kept: many times what a process serves, so those that are forgotten are full again."""
 
 
 class Replaceable(Protocol):
@@ -38,6 +44,7 @@ class Hub:
         """Allow `max_connections` to each session; a feed that fails calls `on_fatal`."""
         self._planes, self._clock, self._max, self._on_fatal = planes, clock, max_connections, on_fatal
         self._places: dict[str, _Place] = {}
+        self._limits: OrderedDict[str, ConnectionLimits] = OrderedDict()
 
     @asynccontextmanager
     async def feed(self, record: SessionRecord) -> AsyncIterator[SessionFeed]:
@@ -63,6 +70,14 @@ class Hub:
             if not place.users:
                 del self._places[sid]
                 await place.feed.stop()
+
+    def limits(self, sid: str, rates: RateLimits) -> ConnectionLimits:
+        """Return the session's limits of publishing: whoever connects again finds them as they were left."""
+        found = self._limits.pop(sid, None) or ConnectionLimits(rates, self._clock)
+        self._limits[sid] = found
+        if len(self._limits) > _REMEMBERED:
+            self._limits.popitem(last=False)
+        return found
 
     def publishes(self, sid: str, connection: Replaceable) -> None:
         """Note the newest publisher; the one before it, if it is of this process, is told at once."""

@@ -35,7 +35,12 @@ class Inbound:
     def __init__(self, peer: Peer) -> None:
         """Start without messages."""
         self._peer = peer
-        self._limits = ConnectionLimits(peer.services.settings.rates, peer.services.clock)
+        services = peer.services
+        self._limits = (
+            ConnectionLimits(services.settings.rates, services.clock)
+            if peer.publisher is None
+            else services.hub.limits(peer.record.sid, services.settings.rates)
+        )
         self._waiting: deque[MediaMessage | PanicKey] = deque()
         self._arrived = asyncio.Event()
 

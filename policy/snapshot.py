@@ -22,7 +22,7 @@ def unpack(fields: dict[bytes, bytes]) -> PolicyState | None:
 
     Raises `CodecError` when it is damaged.
     """
-    if STATE not in fields or int(fields.get(VERSION, b"0")) != RULES_VERSION:
+    if STATE not in fields or fields.get(VERSION) != b"%d" % RULES_VERSION:
         return None
     try:
         return _decoder.decode(fields[STATE])

@@ -14,7 +14,7 @@ from policy.reducer import Decided
 from policy.snapshot import pack, unpack
 from schemas.bus.base import Entry
 from schemas.decisions import Abandon, DropVideoUntil
-from schemas.errors import CodecError, Conflict
+from schemas.errors import CodecError, Conflict, Misconfigured
 from schemas.events import EVENT
 from schemas.ids import EntryId
 from schemas.message import encode
@@ -34,6 +34,7 @@ class PolicyTask:
         self._lease, self._sessions = lease, sessions
         self._driver = Driver()
         self._since_snapshot = 0
+        self._foreign = False
 
     @property
     def source(self) -> Source:
@@ -52,9 +53,16 @@ class PolicyTask:
         return EntryId(*self._driver.state.folded)
 
     async def handle(self, entries: Sequence[Entry]) -> None:
-        """Fold every entry and write what it decides."""
+        """Fold every entry and write what it decides. A session of other rules is left as it was last decided."""
         for entry in entries:
-            decisions = self._driver.fold(entry.id, entry.fields.get(EVENT, b""))
+            if self._foreign:
+                return
+            try:
+                decisions = self._driver.fold(entry.id, entry.fields.get(EVENT, b""))
+            except Misconfigured as refusal:  # it began under another build: nothing here can help it
+                log.error("session left alone", sid=self._lease.keys.sid, error=str(refusal))  # noqa: TRY400 - no defect
+                self._foreign = True
+                return
             if self._driver.error is not None:
                 sid, error = self._lease.keys.sid, str(self._driver.error)
                 log.warning("unreadable metric", sid=sid, id=str(entry.id), error=error)

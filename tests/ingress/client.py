@@ -24,10 +24,12 @@ from ingress.tokens import EVERYTHING, KeyRing
 from ops.listening import listen
 from schemas.bus.base import Planes
 from schemas.clock import Clock, SystemClock
+from schemas.errors import BusUnavailable
 from schemas.identity_store import Enrolment
 from schemas.ids import ZERO
 from schemas.media import DATA
 from schemas.names import SessionKeys
+from schemas.session_store import SessionStore
 from schemas.wire import BEARER, PROTOCOL, MediaMessage, MediaType, decode, encode
 
 SECRET = bytes(range(32))
@@ -152,6 +154,7 @@ class Service:
         self.planes, self.settings, self.keys, self.clock, self.port = planes, settings, keys, clock, port
         self.http = httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=10)
         self.sockets: list[Socket] = []
+        self.sids: list[str] = []
 
     def login(self, sub: str = "ada", scopes: frozenset[str] | set[str] = EVERYTHING, **more: Any) -> dict[str, str]:
         """Return the header of a login."""
@@ -164,6 +167,7 @@ class Service:
         answer = await self.http.post("/v1/sessions", json=wish, headers=self.login(sub))
         assert answer.status_code == 201, answer.text
         body = answer.json()
+        self.sids.append(body["sid"])
         return body["sid"], body["token"]
 
     async def token(self, sid: str, role: str = "publish", sub: str = "ada") -> str:
@@ -252,6 +256,9 @@ async def serve(
         for socket in service.sockets:
             await socket.stop()
         await service.http.aclose()
+        with suppress(BusUnavailable):  # tests share the servers, and an owner has so many sessions and no more
+            for sid in service.sids:
+                await SessionStore(planes).end(sid, "test over")
         server.should_exit = True
         await running
     assert not failed.is_set(), "background work failed; the log says how"

@@ -7,6 +7,7 @@ import pytest
 
 from ingress.control import PanicKey
 from ingress.egress import Output, Sent, SessionFeed
+from ingress.hub import Hub
 from ingress.inbound import MAX_WAITING, Inbound
 from ingress.peer import Peer
 from ingress.settings import IngressSettings
@@ -24,8 +25,11 @@ from tests.waiting import until
 
 async def test_an_overflow_loses_media_and_keeps_the_end_of_panic() -> None:
     told = list[dict[str, Any]]()
+    bus = MemoryBus()
+    hub = Hub(Planes(bus, bus), SystemClock(), max_connections=1, on_fatal=lambda: None)
     peer = SimpleNamespace(
-        services=SimpleNamespace(settings=IngressSettings(), clock=SystemClock()),
+        services=SimpleNamespace(settings=IngressSettings(), clock=SystemClock(), hub=hub),
+        record=SimpleNamespace(sid="s"),
         claims=Claims(sub="ada", scopes=PUBLISHING | {Scope.CONTROL}, iat=0, exp=1),
         publisher=object(),
         lost=0,

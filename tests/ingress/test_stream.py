@@ -394,6 +394,25 @@ async def test_rates_are_refused_with_when_to_try_again_and_abuse_is_closed(serv
         assert (await events(service, sid, RateLimited))[0].scope == "video"
 
 
+async def test_connecting_again_does_not_fill_the_limits_up(service: Service) -> None:
+    rates = RateLimits(video_per_s=1, video_burst=3)
+    async with serve(service.planes, IngressSettings(rates=rates)) as strict:
+        sid, token = await strict.session()
+        first = await strict.open(sid, token)
+        for i in range(3):
+            await first.frame(i * 100_000)
+
+        async def taken() -> bool:
+            return len(await strict.inputs(sid, MediaType.VIDEO)) == 3
+
+        await until(taken, within_s=5, what="three frames")
+        second = await strict.open(sid, await strict.token(sid))
+        await second.frame(400_000)
+        await second.until(second.errors, what="refusal")
+        assert second.errors() == ["rate_limited"]
+        assert await taken()
+
+
 async def test_sound_much_faster_than_real_time_is_refused(service: Service) -> None:
     rates = RateLimits(audio_speed=2.0, audio_ahead_s=2.0)
     async with serve(service.planes, IngressSettings(rates=rates)) as strict:

@@ -11,7 +11,7 @@ from schemas.bus.base import Fence, Planes
 from schemas.clock import SystemClock
 from schemas.decisions import Abandon, decision_id, policy_decisions
 from schemas.errors import BusUnavailable, Conflict
-from schemas.events import EVENT, AudioProcessed, FrameRejected, VideoProcessed
+from schemas.events import EVENT, AudioProcessed, FrameRejected, SessionStarted, VideoProcessed
 from schemas.message import encode
 from schemas.names import Kind, SessionKeys
 from schemas.session_store import ABANDONED, SessionRecord, SessionStore
@@ -142,3 +142,19 @@ async def test_entries_that_cannot_be_read_are_passed_over(given: Given) -> None
     await given.planes.events.append_all(given.keys.metrics, [{EVENT: b"?"}, {b"other": b""}])
     await given.work(await given.task())
     assert await given.decided() == ["health.invalid"]
+
+
+async def test_a_session_of_another_builds_rules_is_left_alone_and_said_once(given: Given) -> None:
+    """Failing would only hand it from worker to worker, for as long as it lives."""
+    for rules_version in (99, 99):
+        foreign = encode(SessionStarted(rules_version=rules_version))
+        await given.planes.events.append(given.keys.metrics, {EVENT: foreign})
+    with capture_logs() as logs:
+        await given.work(await given.task())
+    assert [line["event"] for line in logs if line["log_level"] == "error"] == ["session left alone"]
+
+
+async def test_a_snapshot_whose_version_is_no_number_is_folded_over(given: Given) -> None:
+    await given.planes.events.put(given.keys.snapshot, {b"state": b"x", b"rules_version": b"two"})
+    await given.work(await given.task())
+    assert await given.decided()
