@@ -85,8 +85,8 @@ class Runner:
     async def _claim_one(self) -> bool:
         # From the last poll, not from this question: a process that slept between two polls may get this answer
         # before its beat notices.
-        polled_us, self._polled_us = self._polled_us, self._clock.monotonic_us()
-        self._note_stall(polled_us)
+        due_us, self._polled_us = self._polled_us + self._settings.poll_ms * 1000, self._clock.monotonic_us()
+        self._note_stall(due_us)
         if len(self._held) >= self._settings.capacity:
             return False
         try:

@@ -11,6 +11,7 @@ from ops.commands.common import connected, emit
 from ops.replay.media.run import replay_media
 from ops.replay.media.verdict import MEASURES, MediaVerdict, Tally
 from ops.replay.media.worn import events_plane
+from ops.replay.words import safe
 from ops.settings import Settings
 from ops.wiring import archive_dir
 
@@ -29,9 +30,9 @@ def show(verdict: MediaVerdict, *, as_json: bool) -> None:
 
 def _show(console: Console, verdict: MediaVerdict) -> None:
     span = f"{verdict.recorded_s:.1f} s of media in {verdict.took_s:.1f} s"
-    console.print(f"session {verdict.sid}: {span}", soft_wrap=True)
+    console.print(f"session {escape(safe(verdict.sid))}: {span}", soft_wrap=True)
     for problem in verdict.problems:
-        console.print(f"[red]problem[/] {escape(problem)}", soft_wrap=True)
+        console.print(f"[red]problem[/] {escape(safe(problem))}", soft_wrap=True)
     table = Table("", *(f"{tally.medium.name} ({tally.engine})" for tally in verdict.tallies))
     for name, of in _ROWS.items():
         table.add_row(name, *(of(tally) for tally in verdict.tallies))
@@ -46,7 +47,7 @@ def _show(console: Console, verdict: MediaVerdict) -> None:
     figure = told[MEASURES[first.medium].name]
     console.print(
         f"[red]different[/]: the first is {first.medium} input {first.id} at {first.pts_us / 1e6:.3f} s,"
-        f" {first.kind}: {escape(first.detail)}" + ("" if figure is None else f" ({figure} dB)"),
+        f" {first.kind}: {escape(safe(first.detail))}" + ("" if figure is None else f" ({figure} dB)"),
         soft_wrap=True,
     )
 

@@ -108,11 +108,11 @@ def consent(kind: str, shipped: str | None) -> dict[str, Any]:
     return {
         "subject": f"own {kind}",
         "granted_to": LOCAL_USER,
-        "scope": [kind, "live"],
+        "scope": [kind, "live", "record"],
         "purpose": "demonstration on this machine",
         "expires_ms": int((datetime.now(UTC) + timedelta(days=1)).timestamp() * 1000),
         "evidence": {
-            "statement": "Given to `mirage demo` by its operator, who attests that the subject agreed.",
+            "statement": "Given to `mirage demo` by its operator, who attests that the subject agreed to its video.",
             "by": LOCAL_USER,
         },
     }

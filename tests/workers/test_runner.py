@@ -342,3 +342,13 @@ async def test_a_session_that_is_over_and_cannot_be_settled_is_retired_all_the_s
     broken = factory(lambda lease: Unsettling(lease, thread=thread, cost_s=0.0))
     async with running(planes, "late", tasks=broken):
         await until(live.retired, within_s=5, what="retired")
+
+
+async def test_the_shortest_lease_that_can_be_set_leaves_time_to_take_over(planes: Planes) -> None:
+    """Half of it is no longer than the wait between two polls, which must not be taken for a stall."""
+    live = Live(Kind.VIDEO, planes, SessionStore(planes))
+    await live.create()
+    assert await planes.events.claim(Kind.VIDEO, "dead")
+    async with running(planes, "heir", settings=RunnerSettings(lease_ms=300, beat_ms=50)) as (heir, _):
+        await until(lambda: _holds(heir, live), within_s=10, what="session taken over")
+    await live.store.end(live.sid, "test over")
