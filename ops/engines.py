@@ -3,6 +3,9 @@
 `auto` takes the neural engine where all of its models verify and a GPU runs them. On a CPU it stays with the embedded
 one even where the models are there: a swap is 349 GFLOP, seconds a face, and a live stream that arrives late is a
 worse answer than a simpler swap. `neural` takes it wherever it can run at all, or says what is missing.
+
+What loads an engine reads and hashes every model once: half a gigabyte takes seconds. Commands that start others, or
+only explain, read the models to check them, before anything runs.
 """
 
 from collections.abc import Callable
@@ -63,30 +66,46 @@ def voice_models(settings: Settings) -> tuple[str, ...]:
 
 
 def choose_face(settings: Settings) -> EngineChoice:
-    """Return the face engine that `settings` lead to.
+    """Return the face engine that `settings` lead to, with every model it needs read and checked; opens none.
 
     Raises `ModelMissing`, `ModelRefused` or `Misconfigured` when the neural one is asked for and cannot run.
     """
-    return _choose("MIRAGE_ENGINE", settings.engine, settings, face_models)
+    return _choose("MIRAGE_ENGINE", settings.engine, settings, face_models, verify=True)
 
 
 def choose_voice(settings: Settings) -> EngineChoice:
     """Return the voice engine that `settings` lead to; raises as `choose_face` does."""
-    return _choose("MIRAGE_VOICE_ENGINE", settings.voice_engine, settings, voice_models)
+    return _choose("MIRAGE_VOICE_ENGINE", settings.voice_engine, settings, voice_models, verify=True)
 
 
 def face_engine(settings: Settings) -> FaceEngine:
-    """Return the chosen face engine, warm. Raises as `choose_face` does, and when a graph does not pass its tests."""
-    choice = choose_face(settings)
+    """Return the chosen face engine, warm; each model is read once.
+
+    Raises as `choose_face` does, and when a graph does not pass its tests. With `auto` either leads to the embedded
+    engine instead, and the log says why.
+    """
+    choice = _choose("MIRAGE_ENGINE", settings.engine, settings, face_models, verify=False)
+    neural = None
+    if choice.engine == NEURAL:
+        try:
+            neural = neural_face(settings)
+        except Misconfigured as error:
+            choice = _instead("MIRAGE_ENGINE", settings.engine, error)
     log.info("face engine", engine=choice.engine, reason=choice.reason)
-    return warm_face(neural_face(settings) if choice.engine == NEURAL else embedded_face())
+    return warm_face(neural or embedded_face())
 
 
 def voice_engine(settings: Settings) -> VoiceEngine:
-    """Return the chosen voice engine, warm. Raises as `choose_voice` does, and when a graph does not pass its tests."""
-    choice = choose_voice(settings)
+    """Return the chosen voice engine, warm; see `face_engine`."""
+    choice = _choose("MIRAGE_VOICE_ENGINE", settings.voice_engine, settings, voice_models, verify=False)
+    neural = None
+    if choice.engine == NEURAL:
+        try:
+            neural = neural_voice(settings)
+        except Misconfigured as error:
+            choice = _instead("MIRAGE_VOICE_ENGINE", settings.voice_engine, error)
     log.info("voice engine", engine=choice.engine, reason=choice.reason)
-    return warm_voice(neural_voice(settings) if choice.engine == NEURAL else embedded_voice())
+    return warm_voice(neural or embedded_voice())
 
 
 def embedded_face() -> FaceEngine:
@@ -108,13 +127,20 @@ def neural_face(settings: Settings) -> FaceEngine:
     from workers.models.runtime import Runtime  # noqa: PLC0415 - as above
     from workers.video.neural.codeformer import load_codeformer  # noqa: PLC0415
     from workers.video.neural.engine import load_neural_face  # noqa: PLC0415
+    from workers.video.neural.inswapper import SwapOptions  # noqa: PLC0415
 
     store = model_store(settings)
     runtime = Runtime(
         settings.provider, cache_dir=models_folder(settings) / "cache", cuda_graphs=bool(settings.cuda_graphs)
     )
     enhancer = load_codeformer(store, runtime, fidelity=settings.codeformer_fidelity, every=settings.codeformer_every)
-    return load_neural_face(store, runtime, inswapper=SWAPPERS[settings.inswapper], enhancer=enhancer)
+    return load_neural_face(
+        store,
+        runtime,
+        inswapper=SWAPPERS[settings.inswapper],
+        options=SwapOptions(light=settings.swap_light, keep_mouth=bool(settings.swap_keep_mouth)),
+        enhancer=enhancer,
+    )
 
 
 def enhancement(settings: Settings) -> str:
@@ -135,6 +161,8 @@ def neural_voice(settings: Settings) -> VoiceEngine:
     store, voice = model_store(settings), _voice(settings)
     return load_neural_voice(
         store,
+        # No CUDA graphs: a window's length follows the chunk size, which the policy changes on the way, and each length
+        # would be recorded in the middle of a stream. The voice's networks run unbound, which is never recorded.
         Runtime(settings.provider, cache_dir=models_folder(settings) / "cache"),
         voice=voice,
         f0=settings.voice_f0,
@@ -239,8 +267,9 @@ def _voice(settings: Settings) -> str:
 
 
 def _choose(
-    variable: str, asked: str, settings: Settings, models: Callable[[Settings], tuple[str, ...]]
+    variable: str, asked: str, settings: Settings, models: Callable[[Settings], tuple[str, ...]], *, verify: bool
 ) -> EngineChoice:
+    """Return what runs. Without `verify` the caller loads the models, which checks them, and minds what that raises."""
     if asked == EMBEDDED:
         return EngineChoice(EMBEDDED, f"{variable}=embedded")
     try:
@@ -254,11 +283,16 @@ def _choose(
                 "the neural engine's models are there, but no GPU: on a CPU it is far from real time. "
                 f"{variable}=neural forces it",
             )
-        for name in needed:
+        for name in needed if verify else ():
             model_store(settings).read(name)
     except Misconfigured as error:
-        if asked == AUTO:
-            return EngineChoice(EMBEDDED, f"the neural engine cannot run: {error}")
-        raise type(error)(f"{variable}=neural cannot run: {error}") from None
+        return _instead(variable, asked, error)
     where = runtime.provider if runtime.accelerated else f"{runtime.provider}, far from real time"
     return EngineChoice(NEURAL, f"every model verifies; on {where}")
+
+
+def _instead(variable: str, asked: str, error: Misconfigured) -> EngineChoice:
+    """Return what runs in place of the neural engine, which cannot; raises that where it was asked for by name."""
+    if asked == AUTO:
+        return EngineChoice(EMBEDDED, f"the neural engine cannot run: {error}")
+    raise type(error)(f"{variable}=neural cannot run: {error}") from error

@@ -143,6 +143,8 @@ class Settings:
     inswapper_url: str | None = _setting(None, _http, "where inswapper_128_fp16.onnx is pulled from; never what it is")
     codeformer_url: str | None = _setting(None, _http, "where codeformer.pth is pulled from; never what it is")
     inswapper: str = _setting("fp16", _one_of("fp16", "fp32"), "precision of the neural swap; never changed silently")
+    swap_light: float = _setting(0.0, _between(0, 1), "how far neural faces take on the performer's light and colours")
+    swap_keep_mouth: int = _setting(0, _whole(0, 1), "1: the performer's own mouth stays in the neural swap")
     voice_model: str | None = _setting(None, _optional, "neural voice that is spoken with; absent: the only one there")
     voice_f0: Literal["rmvpe", "swiftf0", "embedded"] = _setting(
         "rmvpe", _one_of("rmvpe", "swiftf0", "embedded"), "what measures pitch for the neural voice"
@@ -154,8 +156,8 @@ class Settings:
     voice_semitones: float = _setting(0.0, _between(-24, 24), "added to the pitch of the neural voice, semitones")
     voice_formants: float = _setting(0.0, _between(-6, 6), "by which formants of the neural voice move, semitones")
     voice_index_rate: float = _setting(0.0, _between(0, 1), "how far content is pulled to the neural voice's own")
-    video_workers: int = _setting(1, _whole(0, 64), "video worker processes of `mirage up`")
     voice_fixed_noise: int = _setting(0, _whole(0, 1), "1: the neural voice's noise follows the frame, replay is exact")
+    video_workers: int = _setting(1, _whole(0, 64), "video worker processes of `mirage up`")
     voice_workers: int = _setting(1, _whole(0, 64), "voice worker processes of `mirage up`")
     record_workers: int = _setting(1, _whole(0, 64), "record worker processes of `mirage up`")
     worker_name: str = _setting(

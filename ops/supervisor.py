@@ -122,6 +122,11 @@ class System:
         self.media_url = self.events_url = ""
         self.http_url = ""
 
+    @property
+    def settings(self) -> Settings:
+        """What it was made with."""
+        return self._settings
+
     def __enter__(self) -> Self:
         """Lock the data directory, take the port, start servers and processes."""
         try:

@@ -66,7 +66,7 @@ class AudioProcessed(Outcome, frozen=True, kw_only=True):
     duration_us: Count
     runtime_us: Count
     stages_us: dict[str, int]
-    """Microseconds in `encode`, `f0`, `convert`, `post`."""
+    """Microseconds in `encode`, `f0`, `convert`, `post`, and `index` where features are looked up."""
     outcome: str
     """`converted` or `gated`; `silenced` without a voice or after a failure; `passed` where that was allowed."""
 

@@ -23,7 +23,7 @@ from schemas.names import Kind
 
 STAGES: dict[str, tuple[str, ...]] = {
     Kind.VIDEO: ("decode", "detect", "track", "swap", "enhance", "paste", "encode"),
-    Kind.VOICE: ("encode", "f0", "convert", "post"),
+    Kind.VOICE: ("encode", "f0", "index", "convert", "post"),
 }
 NOMINAL_SIDE = 512  # pixels: the delay of `*area` is meant for this
 

@@ -45,7 +45,8 @@ _BATCH = 8
 class NeuralVideoFigures:
     """Ratios above 1 say how many times less ours takes. None: could not be measured here, and `missing` says why.
 
-    `detector_ratio` is the median of the three sizes, `psnr_db` their least; `milliseconds` has each.
+    `detector_ratio` is the median of the three sizes, `psnr_db` their least; `milliseconds` has each. `batch_ratio` is
+    that of a graph of 1/64 of InSwapper's cost; `ops.bench.neural_full` measures one of its full cost.
     """
 
     post_ratio: dict[str, float] | None = None

@@ -75,10 +75,11 @@ def policy(runs: int, *, as_json: bool) -> None:
 @bench.command()
 @click.option("--rounds", default=40, show_default=True, type=click.IntRange(5, 10_000), help="Runs of each part.")
 @click.option("--chunks", default=1000, show_default=True, type=click.IntRange(100, 100_000), help="Chunks of sound.")
+@click.option("--full", is_flag=True, help="Also run networks of full size with random weights: half a minute, 3 GB.")
 @json_option
-def neural(rounds: int, chunks: int, *, as_json: bool) -> None:
+def neural(rounds: int, chunks: int, *, full: bool, as_json: bool) -> None:
     """Measure what surrounds the neural networks, against insightface where that is installed, and batching."""
-    from ops.bench import batching, neural_video, neural_voice  # noqa: PLC0415 - load the engines
+    from ops.bench import batching, neural_full, neural_video, neural_voice  # noqa: PLC0415 - load the engines
     from ops.bench.engines import one_core  # noqa: PLC0415
 
     one_core()
@@ -91,4 +92,6 @@ def neural(rounds: int, chunks: int, *, as_json: bool) -> None:
                 name: [asdict(each) for each in shared] for name, shared in batching.measure_batching().items()
             },
         }
+        if full:
+            figures |= neural_full.measure_full(lambda n: bar.advance(task, n))
     _show("neural", figures, as_json=as_json)

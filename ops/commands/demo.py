@@ -32,7 +32,7 @@ _SECONDS = 20.0
 @click.option(
     "--stress",
     is_flag=True,
-    help="Slow the engines for a while, record the session, replay its decisions and write a report.",
+    help="Slow the engines for a while, record the session, replay its decisions and media, write a report.",
 )
 @click.option(
     "--seconds",

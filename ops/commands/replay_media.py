@@ -8,7 +8,7 @@ from rich.table import Table
 
 from ops.archive.find import find_session
 from ops.commands.common import connected, emit
-from ops.replay.media.run import replay_media
+from ops.replay.media.run import replay_media, replayable
 from ops.replay.media.verdict import MEASURES, MediaVerdict, Tally
 from ops.replay.media.worn import events_plane
 from ops.replay.words import safe
@@ -19,6 +19,7 @@ from ops.wiring import archive_dir
 async def media_verdict(settings: Settings, target: str, *, speed: float | None, close: bool) -> MediaVerdict:
     """Find the session and replay its media; raises as `find_session`, `events_plane` and `replay_media` do."""
     session = await find_session(target, folder=archive_dir(settings), connect=lambda: connected(settings))
+    replayable(session)  # before a server is started for it
     async with events_plane(settings) as events:
         return await replay_media(session, settings, events, speed=speed, close=close)
 

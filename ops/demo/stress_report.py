@@ -40,10 +40,14 @@ def show_course(console: Console, found: Metrics) -> None:
     table.add_row(
         "click ratio at chunk changes / elsewhere", f"{clicks['at_chunk_changes']} / {clicks['between_seams']}"
     )
-    replay = stress["replay"]
-    same = "the same" if replay["first_difference"] is None and not replay["problems"] else "DIFFERENT"
-    table.add_row("replayed", f"{replay['events']} events, {replay['decisions']} decisions: {same}")
+    replay, media = stress["replay"], stress["media"]
+    table.add_row("replayed", f"{replay['events']} events, {replay['decisions']} decisions: {_sameness(replay)}")
+    table.add_row("replayed media", f"{media['compared']} outputs, {media['equal']} equal: {_sameness(media)}")
     console.print(table)
+
+
+def _sameness(replay: dict[str, Any]) -> str:
+    return "the same" if replay["first_difference"] is None and not replay["problems"] else "DIFFERENT"
 
 
 def told(stress: dict[str, Any]) -> list[tuple[float, str]]:

@@ -24,7 +24,11 @@ from ops.demo.publish import Recording, Script
 from ops.demo.report import problems
 from ops.demo.run import METRICS, SHEET, VIDEO, folder_for
 from ops.demo.stress import LEAD_US, LOAD, Load
+from ops.replay.media.run import replay_media
+from ops.replay.media.verdict import MediaVerdict
 from ops.replay.run import PolicyReplay, replay_session
+from ops.supervisor import System
+from schemas.bus.redis import RedisBus
 from schemas.decisions import SetVideo
 from schemas.errors import Misconfigured
 from schemas.policy_config import VIDEO_LADDER
@@ -49,7 +53,7 @@ class Stressed:
 def run_stress(choice: Choice, seconds: float | None, out: Path, progress: Progress) -> Stressed:
     """Play the load (its first `seconds`), replay what was recorded, and write the files to `out`.
 
-    Raises what `run_demo` raises.
+    Its media are replayed while the identities that it wore are there. Raises what `run_demo` and `replay_media` raise.
     """
     folder = folder_for(out, FILES)
     progress("reading", 0)
@@ -62,35 +66,53 @@ def run_stress(choice: Choice, seconds: float | None, out: Path, progress: Progr
         own_system(os.environ, fault=LOAD.fault, archives=Path(kept)) as system,
     ):
         performance = uvloop.run(perform_recorded(system, inputs, script, Path(kept), archive, progress))
-    progress("replaying", 0)
+        progress("replaying media", 0)
+        media = uvloop.run(_replayed_media(system, archive))
+    progress("replaying decisions", 0)
     replayed = replay_session(open_archive(archive), tell=True, pictures=True)
     _write_private(folder / REPORT, replayed.page())
     recording = performance.main.recording
     pictures = measure.pictures(inputs, script, recording, partial(progress, "judging"))
     sound = measure.sound(inputs, script, recording)
-    stress = stress_figures(LOAD, replayed, script, recording)
+    stress = stress_figures(LOAD, replayed, media, script, recording)
     found = metrics(performance, pictures, sound) | {"stress": stress}
     caption = partial(_caption, course.timed(replayed.story, course.decoded(replayed.story)))
     render.before_after(folder / VIDEO, script, recording, partial(progress, "writing"), caption=caption)
     render.contact_sheet(folder / SHEET, script, recording)
     (folder / METRICS).write_text(json.dumps(found, indent=2) + "\n", "utf-8")
-    return judged(found, performance, replayed, whole=seconds >= LOAD.seconds)
+    return judged(found, performance, replayed, media, whole=seconds >= LOAD.seconds)
 
 
-def judged(found: Metrics, performance: Performance, replayed: PolicyReplay, *, whole: bool) -> Stressed:
+async def _replayed_media(system: System, archive: Path) -> MediaVerdict:
+    events = RedisBus(system.events_url)
+    try:
+        return await replay_media(open_archive(archive), system.settings, events)
+    finally:
+        await events.close()
+
+
+def judged(
+    found: Metrics, performance: Performance, replayed: PolicyReplay, media: MediaVerdict, *, whole: bool
+) -> Stressed:
     """Return the run with what went wrong; a run that was `whole` must have shown everything."""
     wrong = problems(found, performance)
     if replayed.verdict.exit_code:
         told = replayed.verdict.first_difference or {}
         why = "; ".join(replayed.verdict.problems) or told.get("meaning", "")
         wrong.append(f"the replay of the recorded session is not the same: {why}")
+    if media.exit_code:
+        first = media.first_difference
+        why = "; ".join(media.problems) or (f"{first.medium} input {first.id}, {first.detail}" if first else "")
+        wrong.append(f"its media do not come out again: {why}")
     lacks = course.lacks(found["stress"])
     if whole:
         wrong += [f"not seen: {what}" for what in lacks]
     return Stressed(found, wrong, [] if whole else lacks)
 
 
-def stress_figures(load: Load, replayed: PolicyReplay, script: Script, recording: Recording) -> dict[str, Any]:
+def stress_figures(
+    load: Load, replayed: PolicyReplay, media: MediaVerdict, script: Script, recording: Recording
+) -> dict[str, Any]:
     """Return what happened when, what replaying it said, and what it was like to watch and to hear."""
     verdict = replayed.verdict
     found = course.course(load, replayed.story)
@@ -104,6 +126,11 @@ def stress_figures(load: Load, replayed: PolicyReplay, script: Script, recording
             "first_difference": verdict.first_difference,
             "problems": verdict.problems,
         },
+        "media": {
+            "compared": sum(tally.compared for tally in media.tallies),
+            "equal": sum(tally.equal for tally in media.tallies),
+        }
+        | {name: media.as_json()[name] for name in ("first_difference", "problems", "took_s")},
         "chunk_changes_heard": [{"at_s": round(at / SAMPLE_RATE, 2), "chunk_ms": ms} for at, ms in _changes(recording)],
         "click_ratio": {
             "at_chunk_changes": _largest(track, sorted(sizes)),

@@ -70,6 +70,8 @@ class SessionTimeline:
     took: list[tuple[int, str, str]] = field(default_factory=list)
     """(when, kind of worker, its name)."""
     outcomes: Counter[str] = field(default_factory=Counter)
+    state: PolicyState | None = None
+    """What all events led to; None where none was folded."""
 
     @property
     def length_ms(self) -> int:
@@ -95,6 +97,7 @@ class Collector:
             line.start_ms = entry_id.ms
         line.end_ms = max(line.end_ms, entry_id.ms)
         at = entry_id.ms - line.start_ms
+        line.state = state
         if state is not None and isinstance(event, AudioProcessed | AudioSkipped):
             late_us = state.sync.late_us
             if late_us is not None:

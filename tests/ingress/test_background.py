@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+import uuid
 from typing import Any
 
 from ingress import background
@@ -44,7 +45,7 @@ async def test_a_sweeper_that_fails_ends_the_process() -> None:
 
 async def test_a_feed_that_fails_ends_the_process() -> None:
     fatal = asyncio.Event()
-    record = SessionRecord(sid="0" * 32, owner="", created_ms=0, expires_ms=0)
+    record = SessionRecord(sid=uuid.uuid4().hex, owner="", created_ms=0, expires_ms=0)
     feed = SessionFeed(record, Planes(Broken(), MemoryBus()), SystemClock(), fatal.set)
     await feed.start()
     async with asyncio.timeout(5):

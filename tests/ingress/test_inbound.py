@@ -1,5 +1,6 @@
 """The queue between a client and the media plane, and what panic lets out of it."""
 
+import uuid
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -71,7 +72,7 @@ class _Screen:
 
 async def test_an_input_that_was_still_being_written_when_panic_ended_is_not_shown() -> None:
     bus, screen = MemoryBus(), _Screen()
-    keys = SessionKeys("0" * 32)
+    keys = SessionKeys(uuid.uuid4().hex)
     feed = SessionFeed(
         SessionRecord(sid=keys.sid, owner="", created_ms=0, expires_ms=0), Planes(bus, bus), SystemClock(), pytest.fail
     )

@@ -1,5 +1,6 @@
 """Which engine runs, and why: on stand-in models, put into a store as a user's own files are."""
 
+import json
 import os
 import re
 import subprocess
@@ -9,11 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from structlog.testing import capture_logs
 
 from ops import engines
 from ops.engines import choose_face, choose_voice, face_engine, face_enrollers, voice_engine, voice_enrollers
 from ops.enrolment import decode_image, decode_wav
-from ops.settings import Settings
+from ops.settings import Settings, read
 from ops.shipped_media import media_file
 from schemas.errors import Misconfigured, ModelMissing, ModelRefused
 from tests.workers.video.neural.standins import detector_graph, recogniser_graph, swapper_graph
@@ -22,7 +24,7 @@ from tests.workers.voice.neural.standins import voice as synthesiser
 from workers.models import manifest
 from workers.models.runtime import Runtime
 from workers.models.store import ModelStore
-from workers.video.engine import FaceSettings
+from workers.video.engine import FaceSettings, Frame
 
 ROOT = Path(__file__).parents[2]
 
@@ -128,6 +130,63 @@ def test_a_swapper_that_gives_black_is_refused_when_it_is_loaded(faces: Settings
         face_engine(replace(faces, engine="neural"))
 
 
+def swapped(settings: Settings) -> Frame:
+    engine = face_engine(settings)
+    portrait = np.ascontiguousarray(decode_image(media_file("portrait.png").read_bytes()))
+    (result,) = engine.process([(engine.open(FaceSettings(), engine.enrol(portrait)), portrait, 0)])
+    assert result.faces == 1
+    return result.frame
+
+
+@pytest.mark.parametrize("variable", ["MIRAGE_SWAP_LIGHT", "MIRAGE_SWAP_KEEP_MOUTH"])
+def test_what_a_swap_leaves_to_taste_is_set_by_the_environment(faces: Settings, variable: str) -> None:
+    given = {"MIRAGE_ENGINE": "neural", "MIRAGE_PROVIDER": "cpu", "MIRAGE_DATA_DIR": str(faces.data_dir)}
+    plain, tuned = swapped(read(given)), swapped(read(given | {variable: "1"}))
+    assert np.abs(plain.astype(int) - tuned).max() > 20
+
+
+@pytest.fixture
+def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return the names of the models that are read from here on."""
+    names, read_model = [], ModelStore.read
+
+    def counted(store: ModelStore, name: str) -> bytes:
+        names.append(name)
+        return read_model(store, name)
+
+    monkeypatch.setattr(ModelStore, "read", counted)
+    return names
+
+
+@pytest.mark.parametrize("asked", ["neural", "auto"])
+@pytest.mark.usefixtures("on_gpu")
+def test_an_engine_that_starts_reads_each_model_once(
+    faces: Settings, voices: Settings, reads: list[str], asked: str
+) -> None:
+    assert face_engine(replace(faces, engine=asked)).name == "neural"
+    assert sorted(reads) == sorted([manifest.DETECTOR, manifest.RECOGNISER, manifest.SWAPPER])
+    reads.clear()
+    assert voice_engine(replace(voices, voice_engine=asked)).name == "neural"
+    assert sorted(reads) == sorted([manifest.CONTENT_ENCODER, manifest.PITCH, "voices/anna.onnx"])
+
+
+@pytest.mark.usefixtures("on_gpu")
+def test_auto_starts_the_embedded_engine_and_logs_why_where_a_model_does_not_verify(
+    faces: Settings, voices: Settings
+) -> None:
+    flip(engines.model_store(faces).path(manifest.DETECTOR))
+    flip(engines.model_store(voices).path(manifest.PITCH))
+    with capture_logs() as lines:
+        assert face_engine(faces).name == "embedded"
+        assert voice_engine(voices).name == "embedded"
+    reasons = [line["reason"] for line in lines if line["event"] in ("face engine", "voice engine")]
+    assert [name in reason for name, reason in zip(("det_10g.onnx", "rmvpe.onnx"), reasons, strict=True)] == [True] * 2
+    with pytest.raises(ModelRefused, match=r"MIRAGE_ENGINE=neural cannot run: .*det_10g.* expected"):
+        face_engine(replace(faces, engine="neural"))
+    with pytest.raises(ModelRefused, match=r"MIRAGE_VOICE_ENGINE=neural cannot run: .*rmvpe.* expected"):
+        voice_engine(replace(voices, voice_engine="neural"))
+
+
 def test_a_neural_voice_speaks_and_enrols(voices: Settings) -> None:
     neural = replace(voices, voice_engine="neural")
     engine = voice_engine(neural)
@@ -210,6 +269,23 @@ def test_a_neural_demo_without_models_says_what_to_pull_and_starts_nothing(tmp_p
     assert code == 2
     assert "`mirage models pull face`" in err
     assert not (tmp_path / "out").exists()
+
+
+def test_a_demo_with_neural_faces_runs_to_its_end_and_leaks_nothing(faces: Settings) -> None:
+    """Models of the user's own folder, in the workers of the demo's own system."""
+    out = faces.data_dir / "out"
+    code, shown, err = mirage(
+        faces.data_dir,
+        *("demo", "--seconds", "3", "--out", str(out), "--json"),
+        MIRAGE_ENGINE="neural",
+        MIRAGE_VOICE_ENGINE="embedded",
+        MIRAGE_PROVIDER="cpu",
+    )
+    assert code == 0, err
+    assert "face: neural engine" in err
+    found = json.loads(shown)
+    assert found["frames_out"] > 0
+    assert found["raw_frames_leaked"] == 0
 
 
 def flip(path: Path) -> None:

@@ -30,6 +30,8 @@ def test_values_come_from_the_environment() -> None:
         ("MIRAGE_REDIS_URL", "localhost:6379", "redis://"),
         ("MIRAGE_ENGINE", "magic", "auto, embedded"),
         ("MIRAGE_MAX_FACES", "0", "1 to 16"),
+        ("MIRAGE_SWAP_LIGHT", "1.5", "0 to 1"),
+        ("MIRAGE_SWAP_KEEP_MOUTH", "yes", "0 to 1"),
     ],
 )
 def test_a_bad_value_names_the_variable_and_what_is_accepted(name: str, value: str, accepted: str) -> None:

@@ -10,21 +10,28 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+import numpy as np
 import pytest
 
 from ops.archive.reader import open_archive
+from ops.bench.synthetic import SyntheticSession
 from ops.demo.course import course, lacks
-from ops.demo.footage import FPS, FRAME_US
+from ops.demo.footage import FPS, FRAME_US, Clip
+from ops.demo.live import Performance, Played
 from ops.demo.player import Heard, Seen, play
-from ops.demo.publish import Jam, schedule
+from ops.demo.publish import Jam, Recording, Script, schedule
 from ops.demo.stress import LEAD_US, LOAD
 from ops.demo.stress_report import told
-from ops.demo.stress_run import ARCHIVE, FILES, REPORT, skew_over_time
+from ops.demo.stress_run import ARCHIVE, FILES, REPORT, judged, skew_over_time
 from ops.replay.compare import Written
+from ops.replay.media.plan import VIDEO, Step
+from ops.replay.media.verdict import MediaVerdict, Tally
+from ops.replay.run import replay_session
 from ops.replay.story import Story
 from policy.driver import Driver
 from schemas.bus.base import Entry
 from schemas.events import EVENT, WorkerTook, metric_events
+from schemas.ids import EntryId
 from schemas.message import encode
 from schemas.names import Kind
 from tests.policy.simulator.load import VideoCost, VoiceCost
@@ -145,6 +152,32 @@ def test_skew_is_told_for_every_ten_seconds() -> None:
     assert second["p50"] == pytest.approx(-308 - FRAME_US / 2000, abs=FRAME_US / 1000)
 
 
+def differing() -> Tally:
+    """Return what is said of a frame that does not come out any more."""
+    tally = Tally(VIDEO, exact=True, engine="e")
+    tally.failed(Step(EntryId(5, 0), None, None, 1), 0, "an error")
+    return tally
+
+
+@pytest.mark.parametrize(
+    ("media", "why"),
+    [
+        (MediaVerdict("s", [Tally(VIDEO, exact=True, engine="e")], [], 1, 1), None),
+        (MediaVerdict("s", [], ["a gap"], 1, 1), "a gap"),
+        (MediaVerdict("s", [differing()], [], 1, 1), "video input 5-0, an error"),
+    ],
+)
+def test_media_that_do_not_come_out_again_are_a_failure(media: MediaVerdict, why: str | None) -> None:
+    done = replay_session(SyntheticSession(2))
+    recording = Recording("s")
+    script = Script(Clip([]), np.zeros(0, np.float32), 0)
+    performance = Performance(Played(recording, script, []), None, [])
+    found = {"frames_out": 1, "outcomes": {"video": ["swapped"], "voice": []}, "viewer": {"identical": True}}
+    found |= {"raw_frames_leaked": 0, "raw_sound_windows_leaked": 0, "stress": course(LOAD, done.story)}
+    wrong = judged(found, performance, done, media, whole=False).problems
+    assert wrong[1:] == ([] if why is None else [f"its media do not come out again: {why}"])
+
+
 # --- a real run
 
 SECONDS = 6
@@ -179,6 +212,17 @@ def test_the_stall_leads_to_a_drop_floor_and_replays_the_same(cut_short: tuple[P
     assert stress["replay"]["first_difference"] is None
     assert stress["replay"]["problems"] == []
     assert stress["replay"]["decisions"] >= 1
+
+
+def test_every_output_comes_out_again_to_the_byte_though_faults_slowed_it(
+    cut_short: tuple[Path, dict[str, Any], str],
+) -> None:
+    out, found, _ = cut_short
+    media, session = found["stress"]["media"], open_archive(out / ARCHIVE)
+    outputs = sum(1 for stream in ("video:out", "audio:out") for _ in session.entries(stream))
+    assert media["compared"] == media["equal"] == outputs > 20
+    assert media["first_difference"] is None
+    assert media["problems"] == []
 
 
 def test_what_is_recorded_does_not_name_the_machine(cut_short: tuple[Path, dict[str, Any], str]) -> None:

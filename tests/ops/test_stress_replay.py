@@ -37,6 +37,16 @@ def test_it_replays_byte_for_byte() -> None:
     assert verdict["complete"]
 
 
+def test_without_media_there_is_nothing_to_convert_again_and_no_server_is_started_for_it(tmp_path: Path) -> None:
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("MIRAGE_")}
+    environ["MIRAGE_DATA_DIR"] = str(tmp_path)
+    argv = [sys.executable, "-m", "ops.cli", "replay", str(STRESS), "--media"]
+    done = subprocess.run(argv, env=environ, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert "nothing to compare" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.fixture(scope="module")
 def found() -> dict[str, Any]:
     """Return what happened when in the recorded session."""

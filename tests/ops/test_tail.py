@@ -209,7 +209,7 @@ async def test_a_reader_that_goes_away_is_no_fault(
 @pytest.mark.parametrize(
     ("arguments", "code", "named"),
     [
-        (["0" * 32], 1, "no session"),
+        (["f" * 31 + "e"], 1, "no session"),
         (["x", "--from", "yesterday"], 2, "<ms>-<n>"),
         (["x", "--stream", "policy", "--from", "metrics:1-0"], 2, "policy"),
         (["x", "--stream", "video"], 2, "metrics"),
@@ -276,7 +276,7 @@ async def collect(source: AsyncIterator[Tailed]) -> list[Tailed]:
 
 async def test_a_session_that_is_not_there_is_an_error(planes: Planes) -> None:
     with pytest.raises(NotFound):
-        await anext(Tail(planes, STREAMS, None, away=print).one("0" * 32))
+        await anext(Tail(planes, STREAMS, None, away=print).one(uuid.uuid4().hex))
 
 
 def test_from_reads_ids_for_all_streams_or_for_one() -> None:

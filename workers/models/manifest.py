@@ -63,7 +63,7 @@ RVC_MIT = ModelLicence(
 )
 MOESS = ModelLicence(
     "contentvec",
-    "ContentVec itself is MIT; the repository of this export was not read",
+    "ContentVec itself is MIT; the licence of this export is not known",
     commercial=None,
     terms="https://huggingface.co/NaruseMioShirakana/MoeSS-SUBModel",
 )

@@ -27,7 +27,7 @@ class VoiceResult:
     pcm: Pcm
     outcome: VoiceOutcome
     stages_us: Mapping[str, int] = field(default_factory=dict)
-    """Microseconds in each of `encode`, `f0`, `convert`, `post`."""
+    """Microseconds in each of `encode`, `f0`, `convert`, `post`, and `index` where features are looked up."""
 
 
 class VoiceStream(Protocol):

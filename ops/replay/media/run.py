@@ -40,15 +40,7 @@ async def replay_media(
     Raises `Refused` when an identity may not be worn any more, `Unreplayable` for a recording without media or record,
     and what making an engine raises.
     """
-    record = session.record
-    if record is None:
-        raise Unreplayable(f"the record of session {session.sid} is damaged: whose face and voice it wore is not known")
-    media = [medium for medium in (VIDEO, AUDIO) if any(True for _ in session.entries(medium.output))]
-    if not media:
-        raise Unreplayable(
-            f"session {session.sid} has no pictures and no sound that came out: nothing to compare. Media stay on their"
-            " streams for MIRAGE_MEDIA_RETENTION_S; a session that is created with `record` keeps them in its archive"
-        )
+    record, media = replayable(session)
     threads = [EngineThread() for _ in media]
     try:
         made = [await _maker(medium, settings, events, thread) for medium, thread in zip(media, threads, strict=True)]
@@ -69,6 +61,20 @@ async def replay_media(
             thread.close()
     problems = [*session.problems, *_problems(session, tallies)]
     return MediaVerdict(session.sid, tallies, problems, took_s, (last.ms - first.ms) / 1000)
+
+
+def replayable(session: RecordedSession) -> tuple[SessionRecord, list[Medium]]:
+    """Return the session's record, and the media that have outputs to compare; raises `Unreplayable` without either."""
+    record = session.record
+    if record is None:
+        raise Unreplayable(f"the record of session {session.sid} is damaged: whose face and voice it wore is not known")
+    media = [medium for medium in (VIDEO, AUDIO) if any(True for _ in session.entries(medium.output))]
+    if not media:
+        raise Unreplayable(
+            f"session {session.sid} has no pictures and no sound that came out: nothing to compare. Media stay on their"
+            " streams for MIRAGE_MEDIA_RETENTION_S; a session that is created with `record` keeps them in its archive"
+        )
+    return record, media
 
 
 def pacer(first: EntryId, speed: float | None) -> Pace:

@@ -7,6 +7,8 @@ from ops.replay.timeline import Lanes, Point, SessionTimeline
 from ops.replay.verdict import Verdict
 from ops.replay.words import clock
 
+_UNFOLDED = "not known: the events were not folded"
+
 
 def tiles(verdict: Verdict, line: SessionTimeline, recorded: Lanes) -> str:
     """Return the tiles."""
@@ -18,6 +20,8 @@ def tiles(verdict: Verdict, line: SessionTimeline, recorded: Lanes) -> str:
         ("video behind sound", _at([value for _, value in line.late_ms], 0.5, "ms"), _tail(line.late_ms, "ms")),
         ("a frame takes", _of_time(line.video_ratio, 0.5), f"of its time; 95th: {_of_time(line.video_ratio, 0.95)}"),
         ("a chunk takes", _of_time(line.audio_ratio, 0.5), f"of its time; 95th: {_of_time(line.audio_ratio, 0.95)}"),
+        ("chunks accepted", *_accepted(line)),
+        ("detector runs", *_detector(line)),
         ("end to end", _at([value for _, value in line.e2e_ms], 0.5, "ms"), "median of the publisher's player"),
         ("lowest video rung", f"{max(value for _, value in recorded.rung):.0f}", _time_at(recorded.rung, line)),
         ("chunks", _range(recorded.chunk), _time_at(recorded.chunk, line, unit=" ms")),
@@ -35,6 +39,30 @@ def tiles(verdict: Verdict, line: SessionTimeline, recorded: Lanes) -> str:
 def _parts(line: SessionTimeline, media: str) -> str:
     parts = [(name.split(" ", 1)[1], count) for name, count in line.outcomes.most_common() if name.startswith(media)]
     return ", ".join(f"{count:,} {name}" for name, count in parts) or "none"
+
+
+def _accepted(line: SessionTimeline) -> tuple[str, str]:
+    """Return the share of chunks that were done early enough, and what that means."""
+    if line.state is None:
+        return "-", _UNFOLDED
+    if not line.state.audio.converted:
+        return "-", "no chunk counted"
+    audio, limit_pm = line.state.audio, line.state.config.chunk_accept_pm
+    share = f"{audio.accepted / audio.converted:.1%}"
+    return share, f"took under {limit_pm / 10:g}% of their time, of {audio.converted:,} converted that counted"
+
+
+def _detector(line: SessionTimeline) -> tuple[str, str]:
+    """Return how often faces are looked for, and how often there was one."""
+    if line.state is None:
+        return "-", _UNFOLDED
+    if not line.state.faces.frames:
+        return "-", "no frame came out"
+    faces = line.state.faces
+    mean, shown = faces.mean_interval_milli, f"a face in {faces.with_faces / faces.frames:.1%} of frames"
+    if mean is None:
+        return str(faces.detections), shown
+    return f"every {mean / 1000:.1f} frames", f"longest wait: {faces.longest} frames; {shown}"
 
 
 def _share(part: int, whole: int) -> str:

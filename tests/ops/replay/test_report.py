@@ -15,7 +15,15 @@ from ops.replay.run import PolicyReplay, replay_session
 from policy import audio, health, ladder, sync
 from schemas.bus.base import Entry
 from schemas.decisions import SetVideo, decision_id
-from schemas.events import EVENT, FrameThinned, SessionStarted, VideoProcessed, WorkerTook, metric_events
+from schemas.events import (
+    EVENT,
+    AudioProcessed,
+    FrameThinned,
+    SessionStarted,
+    VideoProcessed,
+    WorkerTook,
+    metric_events,
+)
 from schemas.ids import EntryId
 from schemas.message import encode
 from tests.ops.replay.stage import Told, frames, tampered
@@ -98,6 +106,35 @@ def test_a_what_if_shows_both_sides() -> None:
     assert "Open loop" in done.page()
 
 
+def tile(page: str, name: str) -> str:
+    """Return what a tile says, without its markup."""
+    found = re.search(rf"<dt>{name}</dt><dd>(.*?)</dd>", page)
+    assert found is not None
+    return re.sub(r"(<[^>]*>)+", " ", found[1]).strip()
+
+
+def test_accepted_chunks_and_the_detectors_pace_are_told() -> None:
+    """Of five seconds with a look at every fifth frame: one look left out, one frame without a face, one slow chunk."""
+    metrics, frame, chunk = [], 0, 0
+    for entry in SyntheticSession(5).metrics:
+        event = metric_events.decode(entry.fields[EVENT])
+        if isinstance(event, VideoProcessed):
+            frame += 1
+            looks = event.detector_ran and frame != 21
+            event = msgspec.structs.replace(event, detector_ran=looks, faces=int(frame != 33))
+        elif isinstance(event, AudioProcessed) and event.outcome == "converted":
+            chunk += 1
+            event = msgspec.structs.replace(event, runtime_us=event.duration_us * (66 if chunk == 2 else 64) // 100)
+        metrics.append(Entry(entry.id, {EVENT: encode(event)}))
+    page = told(Told({"metrics": metrics})).page()
+    share = f"{(chunk - 1) / chunk:.1%}"
+    assert tile(page, "chunks accepted") == f"{share} took under 65% of their time, of {chunk} converted that counted"
+    assert tile(page, "detector runs") == "every 5.3 frames longest wait: 10 frames; a face in 99.0% of frames"
+    empty = told(Told({"metrics": metrics[:1]})).page()
+    assert tile(empty, "chunks accepted") == "- no chunk counted"
+    assert tile(empty, "detector runs") == "- no frame came out"
+
+
 def test_an_hour_stays_small() -> None:
     assert len(told(SyntheticSession(3600)).page().encode()) < 1_000_000
 
@@ -135,6 +172,8 @@ def test_events_that_cannot_be_folded_are_a_problem_and_not_the_end() -> None:
     assert done.verdict.exit_code == 1
     assert "cannot be folded" in done.verdict.problems[0]
     Page(done.page())
+    for name in ("chunks accepted", "detector runs"):
+        assert tile(done.page(), name) == "- not known: the events were not folded"
 
 
 def test_a_difference_is_told() -> None:

@@ -4,13 +4,13 @@ import hashlib
 import json
 import re
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from schemas.errors import DownloadFailed, Misconfigured, ModelRefused
+from tests.workers.models.disk import room
 from tests.workers.models.file_server import FileServer, Hosted
 from workers.models import download
 from workers.models.download import Download, Wanted, copy_file
@@ -241,14 +241,12 @@ def test_a_full_disk_is_noticed_before_the_download(
 
 
 def test_a_disk_that_fills_at_the_end_is_not_mistaken_for_a_wrong_file(
-    server: FileServer, tmp_path: Path, recorder: Recorder, room: Callable[[int], None]
+    server: FileServer, tmp_path: Path, recorder: Recorder
 ) -> None:
     """A write may write a part and report no error; what came is kept and continued when there is room."""
     server.files["/m"] = Hosted(DATA, says_length=False)
-    room(len(DATA) - 1000)
-    with pytest.raises(Misconfigured, match="cannot be written"):
+    with room(len(DATA) - 1000), pytest.raises(Misconfigured, match="cannot be written"):
         fetch(server, tmp_path, recorder, size=None)
-    room(len(DATA))
     assert fetch(server, tmp_path, recorder, size=None) == DATA
     assert server.asked[-1].range is not None
 

@@ -3,13 +3,13 @@
 import hashlib
 import io
 import zipfile
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from schemas.errors import DownloadFailed, Misconfigured, ModelRefused, Refused
+from tests.workers.models.disk import room
 from tests.workers.models.file_server import FileServer, Hosted
 from workers.models.manifest import INSIGHTFACE, RVC_MIT, ModelFile, ModelLicence
 from workers.models.pull import Origins, Pulled, Puller, PullOutcome, take_out
@@ -196,13 +196,12 @@ def test_a_path_in_an_archive_is_not_followed(setting: Setting, tmp_path: Path) 
     assert [path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("inner.onnx")] == ["models/inner.onnx"]
 
 
-def test_a_disk_that_fills_while_an_archive_is_unpacked_is_named(setting: Setting, room: Callable[[int], None]) -> None:
+def test_a_disk_that_fills_while_an_archive_is_unpacked_is_named(setting: Setting) -> None:
     setting.store.prepare(setting.store.folder)
     packed = zipped({"inner.onnx": bytes(1 << 20)})
     (setting.store.folder / "pack.zip").write_bytes(packed)
     member = replace(setting.store.manifest["inner.onnx"], size=1 << 20, sha256=sha(bytes(1 << 20)))
-    room(1 << 19)
-    with pytest.raises(Misconfigured, match="cannot be written"):
+    with room(1 << 19), pytest.raises(Misconfigured, match="cannot be written"):
         take_out(setting.store.folder / "pack.zip", member, setting.store.folder)
     assert not list(setting.store.folder.glob("*.part"))
 

@@ -2,12 +2,12 @@
 
 import hashlib
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from schemas.errors import Conflict, Misconfigured, ModelMissing, ModelRefused
+from tests.workers.models.disk import room
 from workers.models.manifest import CODEFORMER, MANIFEST, PITCH, SWAPPER
 from workers.models.store import ModelStore
 
@@ -134,11 +134,10 @@ def test_one_writer_at_a_time(tmp_path: Path) -> None:
         pass
 
 
-def test_a_full_disk_is_named_and_leaves_what_was(tmp_path: Path, room: Callable[[int], None]) -> None:
+def test_a_full_disk_is_named_and_leaves_what_was(tmp_path: Path) -> None:
     store = ModelStore(tmp_path)
     store.accept("first", at=NOW)
-    room(10)
-    with pytest.raises(Misconfigured, match=r"store\.json.* cannot be written"):
+    with room(10), pytest.raises(Misconfigured, match=r"store\.json.* cannot be written"):
         store.accept("second", at=NOW)
     assert (store.accepted("first"), store.accepted("second")) == (NOW, None)
     assert [path.name for path in tmp_path.iterdir()] == ["store.json"]

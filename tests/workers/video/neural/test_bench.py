@@ -5,7 +5,7 @@ from importlib.util import find_spec
 import numpy as np
 import pytest
 
-from ops.bench import neural_video
+from ops.bench import neural_full, neural_video
 from workers.models.runtime import Runtime
 from workers.video.neural import contracts
 from workers.video.neural.inswapper import InSwapper
@@ -32,3 +32,16 @@ def test_the_random_graph_keeps_the_swappers_contract() -> None:
     assert made.shape == (2, 3, 128, 128)
     assert np.isfinite(made).all()
     assert np.abs(made[0] - made[1]).max() > 1e-3
+
+
+def test_costs_are_counted_from_a_graphs_own_shapes() -> None:
+    """By hand, for 32 channels: down, six blocks of two convolutions and four styles, and up."""
+    down = 128**2 * 4 * (3 * 49 + 2 * 4 * 9) + 64**2 * 16 * 8 * 9 + 32**2 * 32 * 16 * 9
+    blocks = 6 * (2 * 32**2 * 32 * 32 * 9 + 4 * 512 * 32)
+    up = 64**2 * 16 * 32 * 9 + 128**2 * (8 * 16 * 9 + 3 * 8 * 49)
+    assert neural_full.multiplications(neural_video.swapper_like_graph(32)) == down + blocks + up
+
+
+def test_the_random_detector_costs_what_scrfd_does() -> None:
+    gmac = neural_full.multiplications(neural_full.detector_like_graph()) / 1e9
+    assert gmac == pytest.approx(neural_full.PUBLISHED_GMAC["detector"], rel=0.05)
