@@ -135,7 +135,7 @@ class Settings:
     engine: str = _setting("auto", _one_of(*ENGINES), "face engine; auto: neural where its models and a GPU are")
     voice_engine: str = _setting("auto", _one_of(*ENGINES), "voice engine; auto: as above")
     provider: str = _setting("auto", _one_of("auto", *PROVIDERS), "what runs neural graphs; auto: the best that does")
-    cuda_graphs: int = _setting(0, _whole(0, 1), "1: record neural face graphs once and replay them, on CUDA and TensorRT")
+    cuda_graphs: int = _setting(0, _whole(0, 1), "1: record neural face graphs once, replay them, on CUDA, TensorRT")
     models_dir: Path | None = _setting(None, _path, "model store; absent: models in the data directory")
     model_mirror: str | None = _setting(
         None, _optional, "folder or URL that models are pulled from, in place of theirs"
