@@ -54,7 +54,7 @@ class Worn:
 async def heard(template: bytes, speech: Pcm, marks: list[str]) -> Pcm:
     """Return what goes out when `speech` comes in, a chunk for each of `marks`."""
     bus, keys = MemoryBus(), SessionKeys("s")
-    record = SessionRecord(sid="s", owner="o", created_ms=0, expires_ms=1, on_voice_fail="passthrough")
+    record = SessionRecord(sid="s", owner="o", voice="worn", created_ms=0, expires_ms=1, on_voice_fail="passthrough")
     lease = Lease(Kind.VOICE, keys, record, "w", Fence(keys.epoch, Kind.VOICE, 1), Planes(bus, bus), SystemClock())
     converter = VoiceConverter(lease, engine=Worn(template), thread=EngineThread(), identities=IdentityStore(bus))
     await converter.open()
@@ -81,6 +81,7 @@ async def test_neither_stopping_nor_resuming_clicks(
         swelling = np.concatenate((np.zeros(4, np.int16), sound[resume:]))
         assert click_ratio(swelling, range(2, FADE + 8)).max() < NATURAL
     else:
+        assert sound[stop + 512 : resume].any()
         passing = np.concatenate((np.zeros(4, np.int16), sound[stop + 512 : resume]))
         assert click_ratio(passing, range(2, FADE + 8)).max() < NATURAL
         assert click_ratio(sound, range(resume - 2, resume + FADE)).max() < NATURAL
