@@ -65,9 +65,10 @@ def load(pth: bytes) -> CodeFormer:
     """Return the network with the weights in `pth`. Nothing in the file is executed; raises `ModelRefused`."""
     try:
         loaded = torch.load(io.BytesIO(pth), map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        first = str(error).splitlines()[0]
-        raise ModelRefused(f"codeformer.pth holds more than tensors, and is not loaded: {first}") from None
+    except pickle.UnpicklingError:  # its text tells how to load the file all the same
+        raise ModelRefused(
+            "codeformer.pth is not a torch checkpoint of tensors alone: it is damaged or holds code, and is not loaded"
+        ) from None
     except (RuntimeError, EOFError, zipfile.BadZipFile, ValueError) as error:
         raise ModelRefused(f"codeformer.pth is not a torch checkpoint: {error}") from None
     if not isinstance(loaded, Mapping) or STATE_DICT not in loaded:
