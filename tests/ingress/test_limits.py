@@ -143,7 +143,7 @@ async def test_four_uploads_at_a_time(service: Service) -> None:
             answer = await other.http.post("/v1/identities", headers=other.login(), **form)
             return answer.status_code == 429
 
-        await until(full, within_s=5, what="refusal of a fifth upload")
+        await until(full, within_s=30, what="refusal of a fifth upload")
         for each in stalling:
             each.released.set()
         assert {answer.status_code for answer in await asyncio.gather(*running)} == {422}
