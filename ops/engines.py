@@ -26,6 +26,7 @@ from workers.voice.engine import Pcm, VoiceEngine
 log = structlog.get_logger(__name__)
 
 Material_contra = TypeVar("Material_contra", contravariant=True)
+EngineT = TypeVar("EngineT")
 
 AUTO, EMBEDDED, NEURAL = "auto", "embedded", "neural"
 SWAPPERS = {"fp16": manifest.SWAPPER, "fp32": manifest.SWAPPER_FP32}
@@ -84,26 +85,14 @@ def face_engine(settings: Settings) -> FaceEngine:
     Raises as `choose_face` does, and when a graph does not pass its tests. With `auto` either leads to the embedded
     engine instead, and the log says why.
     """
-    choice = _choose("MIRAGE_ENGINE", settings.engine, settings, face_models, verify=False)
-    neural = None
-    if choice.engine == NEURAL:
-        try:
-            neural = neural_face(settings)
-        except Misconfigured as error:
-            choice = _instead("MIRAGE_ENGINE", settings.engine, error)
+    choice, neural = _loaded("MIRAGE_ENGINE", settings.engine, settings, face_models, neural_face)
     log.info("face engine", engine=choice.engine, reason=choice.reason)
     return warm_face(neural or embedded_face())
 
 
 def voice_engine(settings: Settings) -> VoiceEngine:
     """Return the chosen voice engine, warm; see `face_engine`."""
-    choice = _choose("MIRAGE_VOICE_ENGINE", settings.voice_engine, settings, voice_models, verify=False)
-    neural = None
-    if choice.engine == NEURAL:
-        try:
-            neural = neural_voice(settings)
-        except Misconfigured as error:
-            choice = _instead("MIRAGE_VOICE_ENGINE", settings.voice_engine, error)
+    choice, neural = _loaded("MIRAGE_VOICE_ENGINE", settings.voice_engine, settings, voice_models, neural_voice)
     log.info("voice engine", engine=choice.engine, reason=choice.reason)
     return warm_voice(neural or embedded_voice())
 
@@ -289,6 +278,23 @@ def _choose(
         return _instead(variable, asked, error)
     where = runtime.provider if runtime.accelerated else f"{runtime.provider}, far from real time"
     return EngineChoice(NEURAL, f"every model verifies; on {where}")
+
+
+def _loaded(
+    variable: str,
+    asked: str,
+    settings: Settings,
+    models: Callable[[Settings], tuple[str, ...]],
+    load: Callable[[Settings], EngineT],
+) -> tuple[EngineChoice, EngineT | None]:
+    """Return the choice, and the neural engine where it is that; one that does not load is no choice."""
+    choice = _choose(variable, asked, settings, models, verify=False)
+    if choice.engine != NEURAL:
+        return choice, None
+    try:
+        return choice, load(settings)
+    except Misconfigured as error:
+        return _instead(variable, asked, error), None
 
 
 def _instead(variable: str, asked: str, error: Misconfigured) -> EngineChoice:

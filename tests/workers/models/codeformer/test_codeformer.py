@@ -135,15 +135,19 @@ def test_the_converted_graph_computes_the_same_for_any_number_of_faces(checkpoin
 class Hostile:
     """What a malicious checkpoint would hold."""
 
+    def __init__(self, marker: Path) -> None:
+        self.marker = marker
+
     def __reduce__(self) -> tuple[Any, ...]:  # noqa: D105
-        return (Path.touch, (Path("/tmp/mirage-was-here"),))  # noqa: S108 - never made: that is what is tested
+        return (Path.touch, (self.marker,))
 
 
-def test_a_checkpoint_with_code_in_it_is_refused_and_not_run(state: dict[str, Any]) -> None:
+def test_a_checkpoint_with_code_in_it_is_refused_and_not_run(state: dict[str, Any], tmp_path: Path) -> None:
     from workers.models.codeformer_convert import load
 
-    marker = Path("/tmp/mirage-was-here")  # noqa: S108
-    for data in (saved({"params_ema": state, "extra": Hostile()}), pickle.dumps(Hostile(), protocol=2)):
+    marker = tmp_path / "was-here"
+    hostile = Hostile(marker)
+    for data in (saved({"params_ema": state, "extra": hostile}), pickle.dumps(hostile, protocol=2)):
         with pytest.raises(ModelRefused):
             load(data)
     assert not marker.exists()
