@@ -23,7 +23,7 @@ from schemas.clock import Clock
 from schemas.decisions import policy_decisions
 from schemas.errors import BusUnavailable, CodecError, InputRejected
 from schemas.events import EVENT, SessionEnded, metric_events
-from schemas.facts import PanicSet, control_facts
+from schemas.facts import ControlFact, PanicSet, control_facts
 from schemas.ids import EntryId
 from schemas.media import MediaEntry, unpack
 from schemas.names import SessionKeys
@@ -120,12 +120,9 @@ class SessionFeed:
         self._media_cursors = {name: await media.last_id(name) for name in (keys.video_out, keys.audio_out)}
         metrics_end = await events.last_id(keys.metrics)
         self._event_cursors = {keys.metrics: metrics_end}
-        facts = await events.entries(keys.control)
-        for entry in facts:
-            await self._fact(entry)
-        self._event_cursors[keys.control] = facts[-1].id if facts else EntryId(0, 0)
+        # In pages: of a long session there are many thousands of either, and everyone else would wait.
+        self._event_cursors[keys.control] = await self._recall_facts()
         self._event_cursors[keys.policy] = decided = EntryId(0, 0)
-        # In pages: of a session that was late for hours there are hundreds of thousands, and everyone else would wait.
         while decisions := await events.entries(keys.policy, after=decided, count=_EVENT_BATCH):
             for entry in decisions:
                 self._decision(entry)
@@ -289,12 +286,30 @@ class SessionFeed:
         if after.abandoned:
             self._end(ABANDONED)
 
-    async def _fact(self, entry: Entry) -> None:
+    async def _recall_facts(self) -> EntryId:
+        """Fold the facts so far, and return where they end. Of panic only the last state counts: nobody saw others."""
+        at, was_on, on = EntryId(0, 0), False, False
+        while facts := await self._planes.events.entries(self._keys.control, after=at, count=_EVENT_BATCH):
+            for entry in facts:
+                fact = self._decode_fact(entry)
+                if isinstance(fact, PanicSet):
+                    was_on, on = was_on or fact.on, fact.on
+                elif isinstance(fact, SessionEnded):
+                    self._end(fact.reason)
+            at = facts[-1].id
+        for state in (True, on) if was_on else ():
+            await self._set_panic(on=state)
+        return at
+
+    def _decode_fact(self, entry: Entry) -> ControlFact | None:
         try:
-            fact = control_facts.decode(entry.fields[EVENT])
+            return control_facts.decode(entry.fields[EVENT])
         except (CodecError, KeyError) as error:
             log.warning("unreadable fact", sid=self._keys.sid, id=str(entry.id), error=str(error))
-            return
+            return None
+
+    async def _fact(self, entry: Entry) -> None:
+        fact = self._decode_fact(entry)
         if isinstance(fact, PanicSet):
             # An "off" that the publisher here has meanwhile taken back must not open a gap.
             if fact.on or not self._held:

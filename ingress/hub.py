@@ -72,7 +72,7 @@ class Hub:
                 await place.feed.stop()
 
     def limits(self, sid: str, rates: RateLimits) -> ConnectionLimits:
-        """Return the session's limits of publishing: whoever connects again finds them as they were left."""
+        """Return the session's limits, of publishing and of connecting: whoever comes again finds them as they were."""
         found = self._limits.pop(sid, None) or ConnectionLimits(rates, self._clock)
         self._limits[sid] = found
         if len(self._limits) > _REMEMBERED:

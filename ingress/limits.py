@@ -29,6 +29,7 @@ class ConnectionLimits:
         }
         self._sound = bucket("sound (seconds)", rates.audio_speed, rates.audio_ahead_s)
         self._control = bucket("control messages", rates.control_per_s, rates.control_burst)
+        self._connects = bucket("asking to connect", rates.connects_per_s, rates.connects_burst)
         self._violations = bucket("refused for its rate", rates.violations_per_s, rates.violations_burst)
 
     def binary(self, size: int) -> None:
@@ -47,6 +48,10 @@ class ConnectionLimits:
     def control(self) -> None:
         """Count a control message."""
         self._control.take(1, now_us=self._clock.monotonic_us())
+
+    def connect(self) -> None:
+        """Count a token for a connection."""
+        self._connects.take(1, now_us=self._clock.monotonic_us())
 
     def abused(self) -> bool:
         """Count a refusal; returns whether there have been too many to go on."""

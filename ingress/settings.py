@@ -22,6 +22,10 @@ class RateLimits:
     audio_ahead_s: float = 20.0
     control_per_s: int = 10
     control_burst: int = 40
+    connects_per_s: float = 2.0
+    """Connect tokens of one session."""
+    connects_burst: int = 64
+    """All clients that a session may have come back at once, and once more."""
     violations_per_s: int = 5
     """Refusals beyond this rate close the connection with 4429."""
     violations_burst: int = 100

@@ -14,6 +14,7 @@ from tests.browser import media
 from tests.browser.studio_page import LISTEN_IN, Studio
 from tests.browser.system import RunningSystem, mirage_up
 from tests.browser.weak_network import WeakNetwork
+from tests.waiting import PATIENCE_S
 
 MEDIA = Path(__file__).parents[2] / "ops" / "media"
 FLAGS = (
@@ -74,6 +75,7 @@ def device_flags(tmp_path_factory: pytest.TempPathFactory, camera_frames: list[m
 def playwright() -> Iterator[Playwright]:
     """Start the driver. It keeps an event loop in this thread, so it must be gone before other folders' tests run."""
     with sync_playwright() as driver:
+        expect.set_options(timeout=PATIENCE_S * 1000)
         yield driver
 
 

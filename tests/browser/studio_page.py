@@ -38,6 +38,10 @@ _HEARD = """() => {
   for (let i = 0; i < bytes.length; i += 32768) text += String.fromCharCode(...bytes.subarray(i, i + 32768));
   return btoa(text);
 }"""
+_COVERED_BY = """(key) => {
+  document.body.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true }));
+  return document.querySelector("#output-cover").checkVisibility();
+}"""
 _PICTURE = """(selector) => {
   const source = document.querySelector(selector);
   const canvas = document.createElement("canvas");
@@ -66,15 +70,14 @@ class Studio:
         """Wait until sound plays and pictures follow it."""
         until(
             lambda: self.figure("sync") is not None and (self.figure("buffer") or 0) > 0,
-            within_s=15,
             what="sound plays and pictures follow it",
         )
 
     def start(self) -> None:
         """Press Start and wait until the page is live and shows a picture."""
         self.page.click("#start")
-        expect(self.page.locator("#status")).to_have_text("Live", timeout=20_000)
-        expect(self.page.locator("#output-cover")).to_be_hidden(timeout=20_000)
+        expect(self.page.locator("#status")).to_have_text("Live")
+        expect(self.page.locator("#output-cover")).to_be_hidden()
 
     def stop(self) -> None:
         """Press Stop."""
@@ -111,16 +114,20 @@ class Studio:
     def notice(self, name: str) -> str:
         """Wait for the notice `name` and return its words."""
         card = self.page.locator(f'#notices [data-name="{name}"]')
-        expect(card).to_be_visible(timeout=15_000)
+        expect(card).to_be_visible()
         return card.inner_text()
 
     def is_blank(self) -> bool:
         """Whether the output shows nothing at all: one dark colour, under a cover."""
         return bool(self.output().max() < 40) and self.page.locator("#output-cover").is_visible()
 
-    def await_blank(self, *, within_s: float) -> None:
+    def await_blank(self) -> None:
         """Wait until the output is blank."""
-        until(self.is_blank, within_s=within_s, what="the output is blank", every_s=0.05)
+        until(self.is_blank, what="the output is blank", every_s=0.05)
+
+    def covered_by(self, key: str) -> bool:
+        """Press `key`; returns whether the output is covered before the page does anything else."""
+        return bool(self.page.evaluate(_COVERED_BY, key))
 
 
 def _decode(text: str) -> Frame:

@@ -3,10 +3,12 @@
 import time
 from collections.abc import Callable
 
+from tests.waiting import PATIENCE_S, Patience
 
-def until(condition: Callable[[], bool], *, within_s: float, what: str, every_s: float = 0.1) -> None:
-    """Return as soon as `condition` holds; fail the test when it does not within `within_s`."""
-    due = time.monotonic() + within_s
+
+def until(condition: Callable[[], bool], *, what: str, within_s: float = PATIENCE_S, every_s: float = 0.1) -> None:
+    """Return as soon as `condition` holds; fail the test when it does not within `within_s`, see `Patience`."""
+    patience = Patience(within_s)
     while not condition():
-        assert time.monotonic() < due, f"{what}: not within {within_s} s"
+        assert not patience.ends(), f"{what}: not within {within_s} s"
         time.sleep(every_s)

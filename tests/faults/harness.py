@@ -157,9 +157,11 @@ class Live:
         video = (keys.video_in, keys.video_out)
         return video if self.kind is Kind.VIDEO else (keys.audio_in, keys.audio_out)
 
-    async def create(self, *, lives_ms: int = 600_000, consent_ms: int = 3_600_000, face: str = "") -> None:
+    async def create(
+        self, *, lives_ms: int = 600_000, consent_ms: int = 3_600_000, faces: tuple[str, ...] = ()
+    ) -> None:
         now = await self.planes.events.now_ms()
-        record = SessionRecord(sid=self.sid, owner="test", face=face, created_ms=now, expires_ms=now + consent_ms)
+        record = SessionRecord(sid=self.sid, owner="test", faces=faces, created_ms=now, expires_ms=now + consent_ms)
         await self.store.create(record, deadline_ms=now + lives_ms)
 
     async def publish(self, *, seconds: float, per_s: float = 20.0) -> None:

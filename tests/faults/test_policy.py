@@ -5,8 +5,8 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Awaitable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from random import Random
 
@@ -25,7 +25,7 @@ from tests.faults.harness import LEASE_MS, Live, Worker
 from tests.policy.simulator.load import Slow, VideoCost
 from tests.policy.simulator.run import Scenario, run
 from tests.policy.simulator.session import Client
-from tests.waiting import until
+from tests.waiting import PATIENCE_S, until
 
 pytestmark = pytest.mark.faults
 
@@ -80,6 +80,26 @@ async def feed(live: Live, events: Sequence[bytes], *, per_s: int = 500) -> None
         await live.planes.events.append_all(live.keys.metrics, batch)
 
 
+class Feeding:
+    """Feeds in the background, until the faults of a test are over and their heirs have decided something."""
+
+    def __init__(self, live: Live, events: Sequence[bytes]) -> None:
+        self._live, self._task = live, asyncio.create_task(feed(live, events))
+
+    async def end(self) -> None:
+        """Stop; whatever stands on the stream by then counts."""
+        if not self._task.done():
+            count = await self._live.planes.events.length(self._live.keys.policy) + 20
+            await until(lambda: _either(self._task, reached(self._live, count)), what="decisions of the last owner")
+            self._task.cancel()
+        with suppress(asyncio.CancelledError):
+            await self._task
+
+
+async def _either(task: asyncio.Task[None], holds: Awaitable[bool]) -> bool:
+    return await holds or task.done()
+
+
 async def decided(live: Live) -> list[tuple[EntryId, bytes]]:
     """Return the decisions that stand, as bytes."""
     return [(entry.id, entry.fields[EVENT]) for entry in await live.planes.events.entries(live.keys.policy)]
@@ -109,18 +129,18 @@ async def taken_over(live: Live, owners: int) -> None:
     async def by_another() -> bool:
         return len(set(await live.took())) >= owners
 
-    await until(by_another, within_s=20, what=f"owner number {owners}")
+    await until(by_another, what=f"owner number {owners}")
 
 
 async def assert_as_one_fold(live: Live, pool: Sequence[Worker]) -> None:
     """Wait until everything is folded; then drain everybody, and compare byte for byte."""
     want = await expected(live)
-    await until(lambda: reached(live, len(want)), within_s=30, what="every decision")
+    await until(lambda: reached(live, len(want)), what="every decision")
     for worker in pool:
         worker.send(signal.SIGCONT)
         worker.send(signal.SIGTERM)
     for worker in pool:
-        await asyncio.to_thread(worker.process.wait, 15)
+        await asyncio.to_thread(worker.process.wait, PATIENCE_S)
     found = await decided(live)
     assert len(found) == len(want), "missing or invented decisions"
     assert found == want
@@ -135,16 +155,16 @@ async def test_services_that_are_killed_decide_what_one_would_have(
     random = Random(seed)
     with services(5, server_urls, tmp_path) as pool:
         await taken_over(live, 1)
-        feeding = asyncio.create_task(feed(live, metrics))
+        feeding = Feeding(live, metrics)
         for killed in range(1, 5):
             count = await live.planes.events.length(live.keys.policy) + random.randint(1, 40)
-            await until(lambda count=count: reached(live, count), within_s=20, what="decisions")  # type: ignore[misc]
+            await until(lambda count=count: reached(live, count), what="decisions")  # type: ignore[misc]
             last = await live.planes.events.last_id(live.keys.policy)
             victim = await owner(live, pool)
             await live.planes.events.read({live.keys.policy: last}, count=1, block_ms=500)
             victim.send(signal.SIGKILL)
             await taken_over(live, killed + 1)
-        await feeding
+        await feeding.end()
         await assert_as_one_fold(live, pool)
 
 
@@ -154,14 +174,14 @@ async def test_a_service_that_died_long_before_its_snapshot_was_written_is_conti
     """An old snapshot is put back after the kill: its successor decides again what stands already, to the byte."""
     with services(2, server_urls, tmp_path) as pool:
         await taken_over(live, 1)
-        feeding = asyncio.create_task(feed(live, metrics))
-        await until(lambda: reached(live, 20), within_s=20, what="decisions")
+        feeding = Feeding(live, metrics)
+        await until(lambda: reached(live, 20), what="decisions")
         old = await live.planes.events.get(live.keys.snapshot)
-        await until(lambda: reached(live, 60), within_s=20, what="decisions after that snapshot")
+        await until(lambda: reached(live, 60), what="decisions after that snapshot")
         (await owner(live, pool)).send(signal.SIGKILL)
         await live.planes.events.put(live.keys.snapshot, old)
         await taken_over(live, 2)
-        await feeding
+        await feeding.end()
         await assert_as_one_fold(live, pool)
 
 
@@ -171,15 +191,15 @@ async def test_a_service_that_was_frozen_past_its_lease_writes_nothing_more(
     """Stopped in the middle, it wakes as a zombie while its successor works, and is fenced off."""
     with services(2, server_urls, tmp_path) as pool:
         await taken_over(live, 1)
-        feeding = asyncio.create_task(feed(live, metrics))
-        await until(lambda: reached(live, 20), within_s=20, what="decisions")
+        feeding = Feeding(live, metrics)
+        await until(lambda: reached(live, 20), what="decisions")
         frozen = await owner(live, pool)
         frozen.send(signal.SIGSTOP)
         await taken_over(live, 2)
         count = await live.planes.events.length(live.keys.policy)
-        await until(lambda: reached(live, count + 20), within_s=20, what="decisions of the successor")
+        await until(lambda: reached(live, count + 20), what="decisions of the successor")
         frozen.send(signal.SIGCONT)
-        await feeding
+        await feeding.end()
         assert (await owner(live, pool)) is not frozen
         await assert_as_one_fold(live, pool)
 
@@ -193,14 +213,14 @@ async def test_a_session_that_was_given_up_ends_though_the_service_died_right_th
         await taken_over(live, 1)
         await feed(live, metrics[:400])
         before = await expected(live)
-        await until(lambda: reached(live, len(before)), within_s=20, what="decisions before")
+        await until(lambda: reached(live, len(before)), what="decisions before")
         victim, last = await owner(live, pool), await live.planes.events.last_id(live.keys.policy)
         await live.planes.events.append_all(live.keys.metrics, [{EVENT: data} for data in rejected])
         while not await live.planes.events.read({live.keys.policy: last}, count=1, block_ms=500):
             pass
         victim.send(signal.SIGKILL)
-        await until(lambda: ended(live), within_s=20, what="the end of the session")
-        await until(live.retired, within_s=20, what="work entry retired")
+        await until(lambda: ended(live), what="the end of the session")
+        await until(live.retired, what="work entry retired")
         assert (await live.store.load(live.sid)).ended == ABANDONED
         await assert_as_one_fold(live, pool)
     decisions = [policy_decisions.decode(data) for _, data in await decided(live)]

@@ -3,7 +3,6 @@
 import asyncio
 import os
 import signal
-import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -60,14 +59,14 @@ async def test_a_stall_of_the_server_or_of_the_machine_costs_nobody_a_session(
 
     async def more_frames() -> None:
         count = 5 + max([len(await live.outputs()) for live in lives])
-        await until(everyone(lives, lambda live: live.published(count)), within_s=10, what="frames flow")
+        await until(everyone(lives, lambda live: live.published(count)), what="frames flow")
 
     with workers(Kind.VIDEO, 1, urls(own_servers), cost_ms=4, sessions=1) as (owner,):
         await lives[0].create()
-        await until(lambda: _claimed(lives[0]), within_s=15, what="first session claimed")
+        await until(lambda: _claimed(lives[0]), what="first session claimed")
         with workers(Kind.VIDEO, 1, urls(own_servers), cost_ms=4, sessions=4) as (idle,):
             await lives[1].create()
-            await until(lambda: _claimed(lives[1]), within_s=15, what="second session claimed")
+            await until(lambda: _claimed(lives[1]), what="second session claimed")
             publishing = asyncio.gather(*(live.publish(seconds=60) for live in lives))
             await more_frames()
             os.kill(events.pid, signal.SIGSTOP)
@@ -80,7 +79,7 @@ async def test_a_stall_of_the_server_or_of_the_machine_costs_nobody_a_session(
             for live in lives:
                 live.stopped = True
             await publishing
-            await until(everyone(lives, Live.settled), within_s=10, what="every input settled")
+            await until(everyone(lives, Live.settled), what="every input settled")
             for live in lives:
                 assert len(set(await live.took())) == 1, "a session changed hands"
                 await live.assert_nothing_lost_doubled_or_reordered()
@@ -110,9 +109,9 @@ async def test_work_goes_on_when_a_server_was_killed_and_came_back(
     live = Live(Kind.VIDEO, own_planes, SessionStore(own_planes))
     with workers(Kind.VIDEO, 1, urls(own_servers), cost_ms=4, sessions=1):
         await live.create()
-        await until(lambda: _claimed(live), within_s=15, what="session claimed")
+        await until(lambda: _claimed(live), what="session claimed")
         publishing = asyncio.create_task(live.publish(seconds=60))
-        await until(lambda: live.published(10), within_s=10, what="first frames")
+        await until(lambda: live.published(10), what="first frames")
         os.kill(server.pid, signal.SIGKILL)
         lost: list[EntryId] = []
         if plane == "media":
@@ -121,15 +120,15 @@ async def test_work_goes_on_when_a_server_was_killed_and_came_back(
             lost, live.sent = live.sent, []
         await asyncio.sleep(0.3)  # the worker finds out
         address = server.url
-        await until(lambda: _tended(server), within_s=10, what="server restarted")
+        await until(lambda: _tended(server), what="server restarted")
         assert server.url == address
         if plane == "media":
             publishing = asyncio.create_task(live.publish(seconds=60))
         count = 20 + (0 if plane == "media" else len(await live.outputs()))
-        await until(lambda: live.published(count), within_s=10, what="frames flow again")
+        await until(lambda: live.published(count), what="frames flow again")
         live.stopped = True
         await publishing
-        await until(live.settled, within_s=10, what="every input settled")
+        await until(live.settled, what="every input settled")
     await live.assert_nothing_lost_doubled_or_reordered(beside=lost)
     epochs = [owner.epoch for owner in await live.owners()]
     assert len(epochs) >= 2
@@ -144,7 +143,7 @@ async def _tended(server: EmbeddedServer) -> bool:
 
 async def test_a_full_media_server_takes_media_again_once_retention_lets_go_of_the_old(tmp_path: Path) -> None:
     """A full server refuses before it trims; the refused publish trims, so that the next try finds room."""
-    keep_ms, frame = 2_000, {b"d": bytes(40_000)}
+    keep_ms, frame = 600_000, {b"d": bytes(40_000)}  # the stream does not expire while this runs
     with servers(tmp_path, media_mb=6) as (media, _):
         bus = RedisBus(media.url)
         try:
@@ -170,9 +169,7 @@ async def test_a_full_media_server_takes_media_again_once_retention_lets_go_of_t
                 except BusUnavailable:
                     return False
 
-            started = time.monotonic()
-            await until(accepted, within_s=1.5, what="room again")
-            assert time.monotonic() - started < keep_ms / 1000, "the stream expired instead of being trimmed"
+            await until(accepted, what="room again")
             assert await bus.length("media") <= 2
         finally:
             await bus.close()

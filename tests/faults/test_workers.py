@@ -2,19 +2,20 @@
 
 import asyncio
 import signal
+from collections import Counter
 from collections.abc import Awaitable, Callable
 
 import pytest
 
 from schemas.bus.base import Planes
 from schemas.decisions import SoftSkip
-from schemas.events import EVENT, DropReason, VideoDropped, VideoProcessed, metric_events
+from schemas.events import EVENT, DropReason, Outcome, VideoDropped, VideoProcessed, metric_events
 from schemas.media import OUTCOME
 from schemas.message import encode
 from schemas.names import Kind
 from schemas.session_store import SessionStore
 from tests.faults.harness import LEASE_MS, Live, Worker, everyone, workers
-from tests.waiting import until
+from tests.waiting import PATIENCE_S, until
 
 pytestmark = pytest.mark.faults
 
@@ -26,10 +27,8 @@ async def kill(worker: Worker) -> None:
 
 
 async def freeze(worker: Worker) -> None:
-    """Stop it in the middle of a frame, longer than its lease, and let it go on as a zombie."""
+    """Stop it in the middle of a frame: it goes on as a zombie, once its sessions have been taken over."""
     worker.send(signal.SIGSTOP)
-    await asyncio.sleep(2.2 * LEASE_MS / 1000)
-    worker.send(signal.SIGCONT)
 
 
 async def drain(worker: Worker) -> None:
@@ -45,16 +44,16 @@ async def _taken_over(live: Live) -> bool:
 
 
 @pytest.mark.parametrize(
-    ("fault", "kind", "lease_ms", "within_s"),
+    ("fault", "kind", "lease_ms"),
     [
-        (kill, Kind.VIDEO, LEASE_MS, 10),
-        (freeze, Kind.VIDEO, LEASE_MS, 10),
-        (drain, Kind.VIDEO, 30_000, 3),
-        (kill, Kind.VOICE, LEASE_MS, 10),
+        (kill, Kind.VIDEO, LEASE_MS),
+        (freeze, Kind.VIDEO, LEASE_MS),
+        (drain, Kind.VIDEO, 10 * round(PATIENCE_S) * 1000),
+        (kill, Kind.VOICE, LEASE_MS),
     ],
 )
 async def test_every_input_has_exactly_one_outcome(
-    planes: Planes, server_urls: tuple[str, str], fault: Fault, kind: Kind, lease_ms: int, within_s: float
+    planes: Planes, server_urls: tuple[str, str], fault: Fault, kind: Kind, lease_ms: int
 ) -> None:
     """Another worker takes every session over; one that is asked to stop hands over long before its lease is out."""
     store = SessionStore(planes)
@@ -62,26 +61,28 @@ async def test_every_input_has_exactly_one_outcome(
     with workers(kind, 1, server_urls, cost_ms=8, sessions=3, lease_ms=lease_ms) as first:
         for live in lives:
             await live.create()
-        await until(everyone(lives, _claimed), within_s=15, what="sessions claimed")
+        await until(everyone(lives, _claimed), what="sessions claimed")
         with workers(kind, 1, server_urls, cost_ms=8, sessions=3, lease_ms=lease_ms):
             publishing = asyncio.gather(*(live.publish(seconds=60) for live in lives))
-            await until(everyone(lives, lambda live: live.published(20)), within_s=10, what="first frames")
+            await until(everyone(lives, lambda live: live.published(20)), what="first frames")
             await fault(first[0])
-            await until(everyone(lives, _taken_over), within_s=within_s, what="sessions taken over")
+            await until(everyone(lives, _taken_over), what="sessions taken over")
+            if fault is freeze:
+                first[0].send(signal.SIGCONT)
             more = 10 + max([len(await live.outputs()) for live in lives])
-            await until(everyone(lives, lambda live: live.published(more)), within_s=10, what="more frames")
+            await until(everyone(lives, lambda live: live.published(more)), what="more frames")
             for live in lives:
                 live.stopped = True
             await publishing
-            await until(everyone(lives, Live.settled), within_s=15, what="every input settled")
+            await until(everyone(lives, Live.settled), what="every input settled")
             for live in lives:
                 await live.assert_nothing_lost_doubled_or_reordered()
                 assert len(set(await live.took())) == 2, "the other worker took the session over"
             if fault is drain:
-                assert await asyncio.to_thread(first[0].process.wait, 10) == 0
+                assert await asyncio.to_thread(first[0].process.wait, PATIENCE_S) == 0
             for live in lives:
                 await store.end(live.sid, "test over")
-            await until(everyone(lives, Live.retired), within_s=10, what="work entries retired")
+            await until(everyone(lives, Live.retired), what="work entries retired")
 
 
 async def test_every_input_has_exactly_one_outcome_when_workers_die_during_a_soft_skip(
@@ -92,11 +93,11 @@ async def test_every_input_has_exactly_one_outcome_when_workers_die_during_a_sof
     await live.create()
     await planes.events.append(live.keys.policy, {EVENT: encode(SoftSkip(cause="1-0", rule="soft_skip", of=4))})
     with workers(Kind.VIDEO, 3, server_urls, cost_ms=8, sessions=1) as pool:
-        await until(lambda: _claimed(live), within_s=15, what="session claimed")
+        await until(lambda: _claimed(live), what="session claimed")
         publishing = asyncio.create_task(live.publish(seconds=60))
         for owners in (1, 2):
             more = len(await live.outputs()) + 15
-            await until(lambda more=more: live.published(more), within_s=15, what="frames")  # type: ignore[misc]
+            await until(lambda more=more: live.published(more), what="frames")  # type: ignore[misc]
             pid = int((await live.took())[-1].split("-")[-2])
             (owner,) = [worker for worker in pool if worker.process.pid == pid]
             await kill(owner)
@@ -104,12 +105,12 @@ async def test_every_input_has_exactly_one_outcome_when_workers_die_during_a_sof
             async def taken_over(owners: int = owners) -> bool:
                 return len(set(await live.took())) > owners
 
-            await until(taken_over, within_s=10, what="session taken over")
+            await until(taken_over, what="session taken over")
         more = len(await live.outputs()) + 15
-        await until(lambda: live.published(more), within_s=15, what="frames of the last owner")
+        await until(lambda: live.published(more), what="frames of the last owner")
         live.stopped = True
         await publishing
-        await until(live.settled, within_s=15, what="every input settled")
+        await until(live.settled, what="every input settled")
     await live.assert_one_outcome_each()
     reports = await live.reports()
     skipped = [(report.input, report.outcome) for report in reports if isinstance(report.outcome, VideoDropped)]
@@ -132,24 +133,24 @@ async def test_a_zombie_that_wakes_before_its_successor_has_worked_publishes_not
     with workers(Kind.VIDEO, 1, server_urls, cost_ms=0, sessions=3) as zombie:
         for live in lives:
             await live.create()
-        await until(everyone(lives, _claimed), within_s=15, what="sessions claimed")
+        await until(everyone(lives, _claimed), what="sessions claimed")
         with workers(Kind.VIDEO, 1, server_urls, cost_ms=400, sessions=3) as heir:
             publishing = asyncio.gather(*(live.publish(seconds=60, per_s=5) for live in lives))
-            await until(everyone(lives, lambda live: live.published(2)), within_s=10, what="first frames")
+            await until(everyone(lives, lambda live: live.published(2)), what="first frames")
             zombie[0].send(signal.SIGSTOP)
-            await until(everyone(lives, _taken_over), within_s=10, what="sessions taken over")
+            await until(everyone(lives, _taken_over), what="sessions taken over")
             heir[0].send(signal.SIGSTOP)  # in the middle of its first frame
             before = [await _published_by_the_first(live) for live in lives]
             zombie[0].send(signal.SIGCONT)
             zombie[0].send(signal.SIGTERM)
-            assert await asyncio.to_thread(zombie[0].process.wait, 10) == 0
+            assert await asyncio.to_thread(zombie[0].process.wait, PATIENCE_S) == 0
             heir[0].send(signal.SIGCONT)
             for live in lives:
                 live.stopped = True
                 await store.end(live.sid, "test over")
             await publishing
             assert before == [await _published_by_the_first(live) for live in lives]
-            await until(everyone(lives, Live.retired), within_s=10, what="work entries retired")
+            await until(everyone(lives, Live.retired), what="work entries retired")
             for live in lives:
                 await live.assert_one_outcome_each()
 
@@ -168,19 +169,22 @@ async def test_a_slow_engine_stays_live_and_every_frame_it_leaves_out_is_named(
     live = Live(Kind.VIDEO, planes, SessionStore(planes))
     with workers(Kind.VIDEO, 1, server_urls, cost_ms=80, sessions=1, settings={}):
         await live.create()
-        await until(lambda: _claimed(live), within_s=15, what="session claimed")
-        await live.publish(seconds=4)
-        await until(live.settled, within_s=10, what="every input settled")
+        await until(lambda: _claimed(live), what="session claimed")
+        publishing = asyncio.create_task(live.publish(seconds=60))
+        await until(lambda: live.published(40), what="40 frames")
+        live.stopped = True
+        await publishing
+        await until(live.settled, what="every input settled")
     await live.assert_one_outcome_each()
     reports = await live.reports()
     assert [report.input for report in reports] == sorted(live.sent), "an outcome was reported before an older one"
     passed = [report for report in reports if isinstance(report.outcome, VideoProcessed)]
     reasons = [report.outcome.reason for report in reports if isinstance(report.outcome, VideoDropped)]
     assert await live.outputs() == [report.input for report in passed]
-    assert len(passed) >= len(live.sent) // 4
-    assert reasons.count(DropReason.SUPERSEDED) >= len(live.sent) // 8
-    ages_ms = sorted(report.id.ms - report.input.ms for report in passed)
-    assert ages_ms[int(0.95 * len(ages_ms))] < 600, f"first in, first out would be at 1500 ms by now: {ages_ms}"
+    assert reasons.count(DropReason.SUPERSEDED) >= 5
+    # How long a frame waited is counted in frames that were finished meanwhile, so that a slow machine changes nothing.
+    waited = [sum(report.input.ms < other.id.ms < report.id.ms for other in passed) for report in passed]
+    assert max(waited) <= 2, f"first in, first out would be at a dozen by now: {waited}"
 
 
 async def test_nothing_is_published_once_a_session_is_over_however_long_its_input_flows(
@@ -189,37 +193,37 @@ async def test_nothing_is_published_once_a_session_is_over_however_long_its_inpu
     """Ended, revoked, expired or abandoned: input that comes later is settled as `ended`, and the work retired."""
     store = SessionStore(planes)
     ended, revoked, expired, abandoned = lives = [Live(Kind.VIDEO, planes, store) for _ in range(4)]
+    identity = f"face of {revoked.sid}"
+    reasons = ("test over", "consent_revoked", "consent_expired", "idle")
     with workers(Kind.VIDEO, 1, server_urls, cost_ms=4, sessions=4):
-        identity = f"face of {revoked.sid}"
-        await ended.create()
-        await revoked.create(face=identity)
-        await until(everyone([ended, revoked], _claimed), within_s=15, what="worker is up")
-        over_ms = await planes.events.now_ms() + 1_500
-        await expired.create(consent_ms=1_500)
-        await abandoned.create(lives_ms=1_500)
-        publishing = asyncio.gather(*(live.publish(seconds=60) for live in lives))
-        await until(everyone(lives, lambda live: live.published(5)), within_s=1.4, what="first frames")
-
-        async def reached(after_ms: int) -> bool:
-            return await planes.events.now_ms() >= over_ms + after_ms
-
-        await until(lambda: reached(0), within_s=5, what="the time to end")
+        for live in lives:
+            await live.create(faces=(identity,) if live is revoked else ())
+        await until(everyone(lives, _claimed), what="sessions claimed")
+        publishing = asyncio.gather(*(live.publish(seconds=60, per_s=40) for live in lives))
+        await until(everyone(lives, lambda live: live.published(5)), what="first frames")
+        now_ms = await planes.events.now_ms()
         assert await store.end(ended.sid, "test over")
         assert await store.end_wearing(identity) == [revoked.sid]
-        await until(lambda: reached(2_500), within_s=5, what="input flows on after the end")
+        await store.limit(expired.sid, expires_ms=now_ms)
+        await store.touch(abandoned.sid, deadline_ms=now_ms)
+        await until(everyone(lives, lambda live: _settled_as_ended(live, 5)), what="input flows on after the end")
         for live in lives:
             live.stopped = True
         await publishing
-        await until(everyone(lives, Live.retired), within_s=5, what="work entries retired")
-    for live, reason in zip(lives, ("test over", "consent_revoked", "consent_expired", "idle"), strict=True):
-        await live.assert_one_outcome_each()
-        later = [entry_id for entry_id in live.sent if entry_id.ms >= over_ms + 1_500]
-        assert len(later) >= 10
-        assert not set(later) & set(await live.outputs()), f"published after the session was over: {reason}"
-        reasons = {
-            report.outcome.reason if isinstance(report.outcome, VideoDropped) else None
-            for report in await live.reports()
-            if report.input in later
-        }
-        assert reasons == {DropReason.ENDED}
+        await until(everyone(lives, Live.retired), what="work entries retired")
+    for live, reason in zip(lives, reasons, strict=True):
+        counted = await live.outcomes()
+        settled = live.sent[: len(counted)]  # what comes when the work is retired is nobody's
+        assert counted == Counter(settled), "missing, invented or doubled outcomes"
+        left_out = [report.input for report in await live.reports() if _is_ended(report.outcome)]
+        assert left_out == settled[-len(left_out) :], "something was worked on after the end"
+        assert await live.outputs() == settled[: -len(left_out)], f"published after the session was over: {reason}"
         assert (await store.load(live.sid)).ended == reason
+
+
+async def _settled_as_ended(live: Live, count: int) -> bool:
+    return sum(_is_ended(report.outcome) for report in await live.reports()) >= count
+
+
+def _is_ended(outcome: Outcome) -> bool:
+    return isinstance(outcome, VideoDropped) and outcome.reason is DropReason.ENDED

@@ -31,6 +31,7 @@ from schemas.media import DATA
 from schemas.names import SessionKeys
 from schemas.session_store import SessionStore
 from schemas.wire import BEARER, PROTOCOL, MediaMessage, MediaType, decode, encode
+from tests.waiting import PATIENCE_S, Patience
 
 SECRET = bytes(range(32))
 TRANSPORT_LIMIT = 1 << 20
@@ -47,6 +48,22 @@ def jpeg(shade: int = 128, size: tuple[int, int] = (64, 64)) -> bytes:
     """Return a real JPEG, `size` = (width, height), of one grey."""
     encoded = cv2.imencode(".jpg", np.full((size[1], size[0], 3), shade, np.uint8))[1]
     return encoded.tobytes()
+
+
+class HandClock:
+    """A clock that only a test moves: how long the test takes changes nothing."""
+
+    def __init__(self) -> None:
+        self._start_ms, self._start_us = time.time_ns() // 1_000_000, time.monotonic_ns() // 1000
+        self.ahead_ms = 0
+
+    def now_ms(self) -> int:
+        """See `Clock.now_ms`."""
+        return self._start_ms + self.ahead_ms
+
+    def monotonic_us(self) -> int:
+        """See `Clock.monotonic_us`."""
+        return self._start_us + self.ahead_ms * 1000
 
 
 class FakeEnroller:
@@ -123,12 +140,12 @@ class Socket:
         """Return the chunks so far."""
         return [message for message in self.media if message.type is MediaType.AUDIO]
 
-    async def until(self, condition: Callable[[], Any], *, what: str, within_s: float = 5.0) -> None:
-        """Return as soon as `condition` holds."""
-        due = time.monotonic() + within_s
+    async def until(self, condition: Callable[[], Any], *, what: str) -> None:
+        """Return as soon as `condition` holds; see `tests.waiting.until`."""
+        patience = Patience()
         while not condition():
-            assert time.monotonic() < due, (
-                f"{what}: not within {within_s} s; told {self.texts[-5:]}, {len(self.media)} media, code {self.code}"
+            assert not patience.ends(), (
+                f"{what}: waited too long; told {self.texts[-5:]}, {len(self.media)} media, code {self.code}"
             )
             await asyncio.sleep(0.005)
 
@@ -140,11 +157,18 @@ class Socket:
         """Wait for that many chunks."""
         await self.until(lambda: len(self.sounds()) >= count, what=f"{count} chunks")
 
-    async def closed(self, within_s: float = 5.0) -> int:
+    async def closed(self) -> int:
         """Return the close code, once there is one."""
-        await self.until(lambda: self.code is not None, what="close", within_s=within_s)
+        await self.until(lambda: self.code is not None, what="close")
         assert self.code is not None
         return self.code
+
+    async def closed_within(self, ticks: int) -> int:
+        """Return a publisher's close code; fail when it lived through more ticks, of which each brings a status."""
+        before = len(self.told("status"))
+        code = await self.closed()
+        assert len(self.told("status")) - before <= ticks, "it was looked at too often before it was closed"
+        return code
 
 
 class Service:
@@ -152,7 +176,7 @@ class Service:
 
     def __init__(self, planes: Planes, settings: IngressSettings, keys: KeyRing, clock: Clock, port: int) -> None:
         self.planes, self.settings, self.keys, self.clock, self.port = planes, settings, keys, clock, port
-        self.http = httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=10)
+        self.http = httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=PATIENCE_S)
         self.sockets: list[Socket] = []
         self.sids: list[str] = []
 
@@ -201,7 +225,7 @@ class Service:
             compression=None,
             max_size=None,
             proxy=None,
-            **more,
+            **{"open_timeout": PATIENCE_S, **more},
         )
 
     async def open(self, sid: str, token: str | None = None, **more: Any) -> Socket:

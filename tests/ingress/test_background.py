@@ -15,6 +15,7 @@ from schemas.bus.memory import MemoryBus
 from schemas.clock import SystemClock
 from schemas.session_store import SessionRecord
 from tests.ingress.client import SECRET, FakeEnroller
+from tests.waiting import PATIENCE_S
 
 
 class Broken(MemoryBus):
@@ -39,7 +40,7 @@ async def test_a_sweeper_that_fails_ends_the_process() -> None:
         clock=SystemClock(),
         on_fatal=fatal.set,
     )
-    async with asyncio.timeout(5), app.router.lifespan_context(app):
+    async with asyncio.timeout(PATIENCE_S), app.router.lifespan_context(app):
         await fatal.wait()
 
 
@@ -48,7 +49,7 @@ async def test_a_feed_that_fails_ends_the_process() -> None:
     record = SessionRecord(sid=uuid.uuid4().hex, owner="", created_ms=0, expires_ms=0)
     feed = SessionFeed(record, Planes(Broken(), MemoryBus()), SystemClock(), fatal.set)
     await feed.start()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_S):
         await fatal.wait()
     await feed.stop()
 

@@ -13,9 +13,12 @@ from ingress.inbound import MAX_WAITING, Inbound
 from ingress.peer import Peer
 from ingress.settings import IngressSettings
 from ingress.tokens import PUBLISHING, Claims, Scope
-from schemas.bus.base import Planes
+from schemas import message
+from schemas.bus.base import Entry, Planes
 from schemas.bus.memory import MemoryBus
 from schemas.clock import SystemClock
+from schemas.events import EVENT
+from schemas.facts import PanicSet
 from schemas.ids import EntryId
 from schemas.media import MediaHeader, pack
 from schemas.names import SessionKeys
@@ -87,6 +90,62 @@ async def test_an_input_that_was_still_being_written_when_panic_ended_is_not_sho
     async def shown() -> bool:
         return bool(screen.shown)
 
-    await until(shown, within_s=5, what="the picture after panic")
+    await until(shown, what="the picture after panic")
     assert screen.shown == [EntryId(8, 0)]
+    await feed.stop()
+
+
+class _Asked(MemoryBus):
+    """Counts what is asked of it."""
+
+    largest = ends = 0
+
+    async def entries(self, stream: str, **how: Any) -> list[Entry]:
+        """See `Bus.entries`."""
+        found = await super().entries(stream, **how)
+        self.largest = max(self.largest, len(found))
+        return found
+
+    async def last_id(self, stream: str) -> EntryId:
+        """See `Bus.last_id`."""
+        self.ends += 1
+        return await super().last_id(stream)
+
+
+@pytest.mark.parametrize("toggles", [1, 2_000])
+async def test_a_feed_that_begins_after_panic_shows_nothing_of_it_however_often_the_key_was_hit(toggles: int) -> None:
+    """What was said before is read in pages, and costs the servers no question for each time."""
+    bus, screen = _Asked(), _Screen()
+    keys = SessionKeys(uuid.uuid4().hex)
+    for _ in range(toggles):
+        await bus.append_all(keys.control, [{EVENT: message.encode(PanicSet(on=on))} for on in (True, False)])
+    header = pack(MediaHeader(pts_us=0, sent_us=0), b"x")
+    await bus.publish(keys.video_in, EntryId(7, 0), header)
+    record = SessionRecord(sid=keys.sid, owner="", created_ms=0, expires_ms=0)
+    feed = SessionFeed(record, Planes(bus, bus), SystemClock(), pytest.fail)
+    await feed.start()
+    ends, largest = bus.ends, bus.largest
+    feed.add(screen)
+    assert not feed.panic
+    for at in (EntryId(7, 0), EntryId(8, 0)):
+        await bus.publish(keys.video_out, at, header)
+
+    async def shown() -> bool:
+        return bool(screen.shown)
+
+    await until(shown, what="a picture from after panic")
+    assert screen.shown == [EntryId(8, 0)]
+    assert ends <= 5
+    assert largest <= 256
+    await feed.stop()
+
+
+@pytest.mark.parametrize("said", [(True,), (False, True), (True, False, True)])
+async def test_a_feed_that_begins_under_panic_is_under_it(said: tuple[bool, ...]) -> None:
+    bus, keys = MemoryBus(), SessionKeys(uuid.uuid4().hex)
+    await bus.append_all(keys.control, [{EVENT: message.encode(PanicSet(on=on))} for on in said])
+    record = SessionRecord(sid=keys.sid, owner="", created_ms=0, expires_ms=0)
+    feed = SessionFeed(record, Planes(bus, bus), SystemClock(), pytest.fail)
+    await feed.start()
+    assert feed.panic
     await feed.stop()

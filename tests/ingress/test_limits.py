@@ -3,6 +3,8 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import httpx
@@ -11,11 +13,11 @@ import pytest
 from ingress import uploads
 from ingress.body_limit import MAX_BODY_BYTES
 from ingress.identities_api import parse_consent
-from ingress.settings import IngressSettings
+from ingress.settings import IngressSettings, RateLimits
 from schemas import names
 from schemas.names import SESSIONS, SessionKeys
-from tests.ingress.client import CONSENT, Service, jpeg, new_code, serve
-from tests.waiting import until
+from tests.ingress.client import CONSENT, HandClock, Service, jpeg, new_code, serve
+from tests.waiting import PATIENCE_S, until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -44,7 +46,7 @@ async def test_an_announced_length_is_believed_at_once(service: Service) -> None
     """The answer comes while the body has not."""
     reader, writer = await asyncio.open_connection("127.0.0.1", service.port)
     writer.write(b"POST /v1/login HTTP/1.1\r\nHost: x\r\nContent-Length: 9000000\r\n\r\n")
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_S):
         assert b"413" in await reader.readline()
     writer.close()
 
@@ -59,7 +61,7 @@ async def test_answers_to_wrong_bodies_are_bounded(service: Service) -> None:
 async def test_wrong_codes_lock_nobody_out(service: Service) -> None:
     code = new_code()
     await service.planes.events.put(names.login(code), {b"sub": b"ada"})
-    async with serve(service.planes, IngressSettings()) as other:
+    async with serve(service.planes, IngressSettings(), clock=HandClock()) as other:
         tries = (other.http.post("/v1/login", json={"code": new_code()}) for _ in range(60))
         assert 429 in {answer.status_code for answer in await asyncio.gather(*tries)}
         assert (await other.http.post("/v1/login", json={"code": code})).status_code == 200
@@ -81,17 +83,37 @@ async def test_an_unreadable_session_hides_no_other_and_stops_no_sweep(service: 
     await service.planes.events.put(SESSIONS, {broken.encode(): b"0"})  # the oldest: looked at first
     await service.planes.events.put(SessionKeys(broken).session, {b"record": b"rubbish"})
     try:
+        sid, _ = await service.session("reader")
+        mine = await service.http.get("/v1/sessions", headers=service.login("reader"))
+        assert sid in {each["sid"] for each in mine.json()}
         async with serve(service.planes, IngressSettings(idle_s=1, sweep_s=0.1)) as brief:
             sid, _ = await brief.session("reader")
-            mine = await brief.http.get("/v1/sessions", headers=brief.login("reader"))
-            assert sid in {each["sid"] for each in mine.json()}
 
             async def ended() -> bool:
                 return (await service.planes.events.get(SessionKeys(sid).session)).get(b"ended") == b"idle"
 
-            await until(ended, within_s=5, what="end of an idle session")
+            await until(ended, what="end of an idle session")
     finally:
         await service.planes.events.drop_fields(SESSIONS, [broken.encode()])
+
+
+async def test_a_session_gives_out_connect_tokens_at_a_bounded_rate(service: Service) -> None:
+    """Its owner's other sessions have their own, and a stranger uses nobody's up."""
+    clock, settings = HandClock(), IngressSettings(rates=RateLimits(connects_per_s=1, connects_burst=3))
+    async with serve(service.planes, settings, clock=clock) as strict:
+        (sid, _), (other, _) = await strict.session("ada"), await strict.session("ada")
+
+        async def ask(sid: str, sub: str = "ada") -> httpx.Response:
+            return await strict.http.post(f"/v1/sessions/{sid}/connect", json={}, headers=strict.login(sub))
+
+        assert {(await ask(sid, "mallory")).status_code for _ in range(5)} == {403}
+        assert [(await ask(sid)).status_code for _ in range(4)] == [200, 200, 200, 429]
+        refused = await ask(sid)
+        assert refused.json()["code"] == "rate_limited"
+        assert refused.headers["retry-after"] == "2"
+        assert (await ask(other)).status_code == 200
+        clock.ahead_ms += 1_000
+        assert [(await ask(sid)).status_code for _ in range(2)] == [200, 429]
 
 
 # --- uploads ---------------------------------------------------------------------------------------------------------
@@ -102,17 +124,45 @@ async def _upload(service: Service, content: AsyncIterator[bytes], options: str 
     return await service.http.post("/v1/identities", content=content, headers={**service.login(), "Content-Type": kind})
 
 
+@dataclass
 class _Stalling:
-    """An upload that begins, and goes on when it is told to."""
+    """An upload that the service has begun to read, and that goes on when it is told to.
 
-    def __init__(self) -> None:
-        self.begun, self.released = asyncio.Event(), asyncio.Event()
+    It asks to be told when to send (`Expect: 100-continue`, RFC 9110 10.1.1): whoever is told so holds a place.
+    """
 
-    async def pieces(self) -> AsyncIterator[bytes]:
-        yield b"--b\r\n"
-        self.begun.set()
-        await self.released.wait()
-        yield b"--b--\r\n"
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+
+    async def finish(self) -> int:
+        """Send an empty form; returns the status."""
+        self.writer.write(b"--b--\r\n")
+        return await self.status()
+
+    async def status(self) -> int:
+        """Return the status of the answer."""
+        return int((await self.reader.readline()).split()[1])
+
+
+@asynccontextmanager
+async def _stalling(service: Service) -> AsyncIterator[_Stalling]:
+    reader, writer = await asyncio.open_connection("127.0.0.1", service.port)
+    headers = {
+        "Host": "x",
+        **service.login(),
+        "Content-Type": "multipart/form-data; boundary=b",
+        "Content-Length": "7",
+        "Expect": "100-continue",
+    }
+    lines = ["POST /v1/identities HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items()), "", ""]
+    try:
+        async with asyncio.timeout(PATIENCE_S):
+            writer.write("\r\n".join(lines).encode())
+            assert await reader.readline() == b"HTTP/1.1 100 Continue\r\n"
+            assert await reader.readline() == b"\r\n"
+            yield _Stalling(reader, writer)
+    finally:
+        writer.transport.abort()
 
 
 @pytest.mark.parametrize("charset", ["utf-16", "idna", "punycode", "latin-1"])
@@ -126,40 +176,22 @@ async def test_forms_are_utf_8(service: Service, charset: str) -> None:
 
 
 async def test_four_uploads_at_a_time(service: Service) -> None:
-    async with serve(service.planes, IngressSettings()) as other:
-        stalling = [_Stalling() for _ in range(4)]
-
-        async def held(upload: _Stalling) -> httpx.Response:
-            while (answer := await _upload(other, upload.pieces())).status_code == 429:
-                pass  # the one that tries for a fifth place was faster
-
-            return answer
-
-        running = [asyncio.create_task(held(each)) for each in stalling]
-        await asyncio.gather(*(each.begun.wait() for each in stalling))
-
-        async def full() -> bool:
-            form: dict[str, Any] = {"files": {"portrait": jpeg()}, "data": {"consent": json.dumps(CONSENT)}}
-            answer = await other.http.post("/v1/identities", headers=other.login(), **form)
-            return answer.status_code == 429
-
-        await until(full, within_s=30, what="refusal of a fifth upload")
-        for each in stalling:
-            each.released.set()
-        assert {answer.status_code for answer in await asyncio.gather(*running)} == {422}
+    """A fifth is refused while four are being read, and finds a place when they are over."""
+    async with serve(service.planes, IngressSettings()) as other, AsyncExitStack() as stack:
+        four = [await stack.enter_async_context(_stalling(other)) for _ in range(4)]
+        form: dict[str, Any] = {"files": {"portrait": jpeg()}, "data": {"consent": json.dumps(CONSENT)}}
+        for _ in range(3):
+            fifth = await other.http.post("/v1/identities", headers=other.login(), **form)
+            assert (fifth.status_code, fifth.json()["code"]) == (429, "rate_limited")
+        assert [await each.finish() for each in four] == [422] * 4
         await other.identity()
 
 
 async def test_an_upload_that_never_ends_is_ended(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(uploads, "_MAX_S", 0.1)
-    stalling = _Stalling()
-    async with asyncio.timeout(5):
-        trying = asyncio.create_task(_upload(service, stalling.pieces()))
-        await stalling.begun.wait()
-        await asyncio.sleep(0.3)
-        stalling.released.set()
-        answer = await trying
-    assert (answer.status_code, answer.json()["code"]) == (408, "too_slow")
+    async with _stalling(service) as endless:
+        assert await endless.status() == 408
+        assert b'"too_slow"' in await endless.reader.readuntil(b"}")
 
 
 async def test_evidence_names_who_enrols_and_names_hold_nothing_invisible(service: Service) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import tempfile
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,7 @@ from schemas.facts import PanicSet, control_facts
 from schemas.names import SessionKeys
 from schemas.wire import MediaType
 from tests.ingress.client import Service, echo, serve
-from tests.waiting import until
+from tests.waiting import PATIENCE_S, until
 
 
 class Server:
@@ -78,7 +79,7 @@ async def test_frames_are_lost_and_told_while_the_media_plane_is_away(installati
     async def published() -> bool:
         return bool(await service.inputs(sid, MediaType.VIDEO))
 
-    await until(published, within_s=5, what="a frame before")
+    await until(published, what="a frame before")
     installation.media.stop()
     for i in range(1, 6):
         await socket.frame(i * 50_000)
@@ -88,12 +89,14 @@ async def test_frames_are_lost_and_told_while_the_media_plane_is_away(installati
     assert told["retry_after_ms"] > 0
     installation.media.start()
     async with echo(service.planes, sid):
-        for i in range(6, 200):
-            await socket.frame(i * 50_000, seq=i)
-            await asyncio.sleep(0.02)  # a camera's pace
-            if socket.pictures():
-                break
-        await socket.until(socket.pictures, what="a frame after")
+        frames = count(6)
+
+        async def shown() -> bool:
+            n = next(frames)
+            await socket.frame(n * 50_000, seq=n)
+            return bool(socket.pictures())
+
+        await until(shown, what="a frame after")
     assert socket.code is None
 
 
@@ -111,7 +114,7 @@ async def test_panic_works_without_the_events_plane_and_is_written_when_it_is_ba
         async def out() -> bool:
             return bool(await service.planes.media.entries(SessionKeys(sid).video_out))
 
-        await until(out, within_s=5, what="an output on the stream")
+        await until(out, what="an output on the stream")
         installation.events.start()
 
         async def written() -> bool:
@@ -121,7 +124,7 @@ async def test_panic_works_without_the_events_plane_and_is_written_when_it_is_ba
                 return False
             return PanicSet(on=True) in [control_facts.decode(entry.fields[EVENT]) for entry in entries]
 
-        await until(written, within_s=10, what="the fact")
+        await until(written, what="the fact")
     assert not socket.media
     assert socket.code is None
 
@@ -150,7 +153,7 @@ async def test_events_wait_in_order_for_their_plane() -> None:
     async def written() -> bool:
         return await bus.length("a") == 15 and await bus.length("b") == 5
 
-    await until(written, within_s=5, what="events")
+    await until(written, what="events")
     running.cancel()
     found = [metric_events.decode(entry.fields[EVENT]) for entry in await bus.entries("a")]
     assert found == [ConsentRevoked(identity=str(i)) for i in range(15)]
@@ -169,6 +172,6 @@ async def test_many_commands_at_once_and_cancelled_ones_leave_the_bus_well(serve
         task = asyncio.create_task(busy())
         await asyncio.sleep(i * 1e-5)
         task.cancel()
-        _, pending = await asyncio.wait([task], timeout=2)
+        _, pending = await asyncio.wait([task], timeout=PATIENCE_S)
         assert not pending, "a cancellation was lost"
     await bus.close()
