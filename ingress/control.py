@@ -35,6 +35,9 @@ class SettingsWish(_Control, frozen=True, kw_only=True, tag="settings"):
 
     NEEDS: ClassVar[Scope | None] = Scope.CONTROL
     face: str | None = None
+    """Worn by every face that is followed."""
+    faces: list[str] | None = None
+    """One for each face that is followed; those beyond follow `bystanders`."""
     voice: str | None = None
     fidelity: Annotated[float, msgspec.Meta(ge=0, le=1)] | None = None
     """CodeFormer's, where it runs: higher keeps closer to the swapped face."""

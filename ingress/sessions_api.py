@@ -12,7 +12,7 @@ from ingress.failures import session_ended
 from ingress.in_force import at_start
 from ingress.services import Services
 from ingress.tokens import Claims, Role, Scope, granted
-from schemas.consent import require_consent
+from ingress.wearing import consents_end_ms, followed
 from schemas.errors import CodecError, InputRejected, NotFound, Refused, Throttled
 from schemas.policy_config import CHUNK_LADDER_MS
 from schemas.session_store import Session, SessionRecord
@@ -29,6 +29,7 @@ class SessionWish(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
     face: str | None = Field(default=None, max_length=64)
+    faces: list[Annotated[str, Field(min_length=1, max_length=64)]] | None = None
     voice: str | None = Field(default=None, max_length=64)
     max_faces: int | None = Field(default=None, ge=1)
     on_miss: Literal["blur", "freeze", "blank", "passthrough"] = "blur"
@@ -66,7 +67,7 @@ def _add_collection(router: APIRouter, services: Services) -> None:
             raise Throttled(f"you have {most} live sessions already; end one", retry_after_ms=5_000)
         record = await plan(services, wish, caller)
         await sessions.create(record, deadline_ms=record.created_ms + services.settings.idle_s * 1000)
-        log.info("session created", sid=record.sid, owner=caller.sub, face=record.face, voice=record.voice)
+        log.info("session created", sid=record.sid, owner=caller.sub, faces=record.faces, voice=record.voice)
         return {
             "sid": record.sid,
             "token": authority.issue_connect(caller, Role.PUBLISH, record.sid),
@@ -104,6 +105,7 @@ def _add_member(router: APIRouter, services: Services) -> None:
         reason = (await owned(sid, caller)).over(await services.planes.events.now_ms())
         if reason is not None:
             raise session_ended(sid, reason)
+        services.hub.limits(sid, services.settings.rates).connect()
         return {"token": authority.issue_connect(caller, wish.role, sid), "url": stream_url(request, sid)}
 
     @router.delete("/{sid}")
@@ -136,7 +138,7 @@ def as_json(session: Session, now_ms: int) -> dict[str, Any]:
     return {
         "sid": record.sid,
         "owner": record.owner,
-        "face": record.face,
+        "faces": record.faces,
         "voice": record.voice,
         "max_faces": record.max_faces,
         "on_miss": record.on_miss,
@@ -161,30 +163,25 @@ async def plan(services: Services, wish: SessionWish, caller: Claims) -> Session
     chunk_ms = settings.chunk_ms if wish.chunk_ms is None else wish.chunk_ms
     if chunk_ms not in CHUNK_LADDER_MS:
         raise InputRejected(f"chunk_ms is {chunk_ms}; expected one of {list(CHUNK_LADDER_MS)}", code="invalid")
-    max_faces = settings.default_max_faces if wish.max_faces is None else wish.max_faces
+    max_faces = wish.max_faces or len(wish.faces or ()) or settings.default_max_faces
     if max_faces > settings.max_faces:
-        raise InputRejected(f"max_faces is {max_faces}; at most {settings.max_faces} are swapped", code="invalid")
+        raise InputRejected(f"{max_faces} faces to follow; max_faces is {settings.max_faces} at most", code="invalid")
     if wish.on_miss == "passthrough" or wish.bystanders == "show" or wish.on_voice_fail == "passthrough":
         caller.need(Scope.PASSTHROUGH)
-    now_ms = await services.planes.events.now_ms()
-    expires_ms = _NEVER_MS
-    for kind, identity_id in (("face", wish.face), ("voice", wish.voice)):
-        if identity_id:
-            identity = await services.identities.load(identity_id)
-            require_consent(identity, kind=kind, wearer=caller.sub, now_ms=now_ms, recorded=wish.record)
-            expires_ms = min(expires_ms, identity.consent.expires_ms)
+    faces, voice = followed(wish.face, wish.faces, max_faces=max_faces) or (), wish.voice or ""
+    expires_ms = await consents_end_ms(services, faces, voice, wearer=caller.sub, recorded=wish.record)
     return SessionRecord(
         sid=secrets.token_hex(16),
         owner=caller.sub,
-        face=wish.face or "",
-        voice=wish.voice or "",
+        faces=faces,
+        voice=voice,
         max_faces=max_faces,
         on_miss=wish.on_miss,
         bystanders=wish.bystanders,
         on_voice_fail=wish.on_voice_fail,
         record=wish.record,
         chunk_ms=chunk_ms,
-        created_ms=now_ms,
-        expires_ms=expires_ms,
+        created_ms=await services.planes.events.now_ms(),
+        expires_ms=_NEVER_MS if expires_ms is None else expires_ms,
         config=settings.policy,
     )

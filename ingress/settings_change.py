@@ -2,7 +2,7 @@
 
 from ingress.control import SettingsWish
 from ingress.services import Services
-from schemas.consent import require_consent
+from ingress.wearing import consents_end_ms, followed
 from schemas.events import EVENT
 from schemas.facts import SettingsChanged
 from schemas.message import encode
@@ -13,17 +13,15 @@ from schemas.session_store import SessionRecord
 async def change_settings(services: Services, record: SessionRecord, wish: SettingsWish) -> None:
     """Let the session wear what `wish` names.
 
-    Raises `NotFound` or `Refused` when the owner may not wear it, `BusUnavailable`; nothing has changed then.
+    Raises `NotFound` or `Refused` when the owner may not wear it, `InputRejected` for faces that cannot be worn so,
+    `BusUnavailable`; nothing has changed then.
     """
-    now_ms = await services.planes.events.now_ms()
-    ends_ms = []
-    for kind, identity_id in (("face", wish.face), ("voice", wish.voice)):
-        if identity_id:
-            identity = await services.identities.load(identity_id)
-            require_consent(identity, kind=kind, wearer=record.owner, now_ms=now_ms, recorded=record.record)
-            ends_ms.append(identity.consent.expires_ms)
-    if ends_ms:
-        await services.sessions.limit(record.sid, expires_ms=min(ends_ms))
+    faces = followed(wish.face, wish.faces, max_faces=record.max_faces)
+    ends_ms = await consents_end_ms(
+        services, faces or (), wish.voice or "", wearer=record.owner, recorded=record.record
+    )
+    if ends_ms is not None:
+        await services.sessions.limit(record.sid, expires_ms=ends_ms)
     fidelity_pm = None if wish.fidelity is None else round(wish.fidelity * 1000)
-    fact = SettingsChanged(face=wish.face, voice=wish.voice, fidelity_pm=fidelity_pm)
+    fact = SettingsChanged(faces=faces, voice=wish.voice, fidelity_pm=fidelity_pm)
     await services.planes.events.append(SessionKeys(record.sid).control, {EVENT: encode(fact)})

@@ -165,7 +165,7 @@ class MirageClient:
     async def create_session(self, **wishes: Any) -> str:
         """Create a session and return its ID.
 
-        Wishes: `face`, `voice`, `max_faces`, `on_miss`, `bystanders`, `on_voice_fail`, `record`, `chunk_ms`.
+        Wishes: `face`, `faces`, `voice`, `max_faces`, `on_miss`, `bystanders`, `on_voice_fail`, `record`, `chunk_ms`.
         """
         return str((await self._call("POST", "/v1/sessions", wishes))["sid"])
 

@@ -8,14 +8,16 @@ class SessionCreated(Message, frozen=True, kw_only=True):
     """The session exists."""
 
     owner: str
-    face: str = ""
+    faces: tuple[str, ...] = ()
     voice: str = ""
 
 
 class SettingsChanged(Message, frozen=True, kw_only=True):
     """The publisher changed what may be changed live. Absent fields stay as they are."""
 
+    faces: tuple[str, ...] | None = None
     face: str | None = None
+    """What 0.1.0 wrote in place of `faces`."""
     voice: str | None = None
     fidelity_pm: int | None = None
     """How close an enhancer keeps to the swapped face, per mille."""

@@ -18,6 +18,16 @@ HEADER, DATA, OUTCOME = b"h", b"d", b"o"
 """Field names: header, payload, and (on outputs) the outcome event, which a successor can report for a dead worker."""
 
 
+class Place(NamedTuple):
+    """Where the face that wears one of a session's identities was last."""
+
+    slot: int
+    """Position of the identity among those that are worn."""
+    x_pm: int
+    y_pm: int
+    """Middle of the face, per mille of the picture's width and height."""
+
+
 class MediaHeader(Message, frozen=True, kw_only=True):
     """Describes one frame or chunk, with the parameters in force when ingress accepted it."""
 
@@ -37,9 +47,11 @@ class MediaHeader(Message, frozen=True, kw_only=True):
     trace: str = ""
     enc: str = ""
     """Reserved for payload encryption; empty means plain."""
-    worn: str | None = None
-    """On outputs: the identity that the worker had in force, empty for none. A change reaches a worker while it works,
-    so only the output can tell which input was the first to wear it."""
+    worn: tuple[str, ...] | None = None
+    """On outputs: the identities that the worker had in force, empty for none. A change reaches a worker while it
+    works, so only the output can tell which input was the first to wear it."""
+    places: tuple[Place, ...] = ()
+    """On pictures of faces that do not all wear the same: where each was last, for whoever takes the session over."""
 
 
 class MediaEntry(NamedTuple):
@@ -70,9 +82,11 @@ def unpack(entry_id: EntryId, fields: Mapping[bytes, bytes]) -> MediaEntry:
     return MediaEntry(entry_id, _headers.decode(header), data)
 
 
-def output_header(source: MediaHeader, *, pts_us: int, sent_us: int, worn: str) -> MediaHeader:
+def output_header(
+    source: MediaHeader, *, pts_us: int, sent_us: int, worn: tuple[str, ...], places: tuple[Place, ...] = ()
+) -> MediaHeader:
     """Return the header of what a worker made from `source`: the same parameters in force, its own times."""
-    return replace(source, pts_us=pts_us, sent_us=sent_us, worn=worn)
+    return replace(source, pts_us=pts_us, sent_us=sent_us, worn=worn, places=places)
 
 
 def pcm_duration_us(data: bytes) -> int:

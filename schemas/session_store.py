@@ -24,8 +24,10 @@ class SessionRecord(Message, frozen=True, kw_only=True):
 
     sid: str
     owner: str
+    faces: tuple[str, ...] = ()
+    """Identities whose faces are worn, one for each face that is followed; empty covers every face."""
     face: str = ""
-    """Identity whose face is worn; empty covers every face."""
+    """What 0.1.0 wrote in place of `faces`. It is not worn any more, but found by a revocation."""
     voice: str = ""
     """Identity whose voice is worn; empty silences."""
     max_faces: Count = 1
@@ -78,7 +80,7 @@ class SessionStore:
         await self._events.put(SESSIONS, {record.sid.encode(): b"%d" % record.created_ms})
         started = SessionStarted(config=record.config, chunk_ms=record.chunk_ms, at_us=record.created_ms * 1000)
         await self._events.append(keys.metrics, {EVENT: encode(started)})
-        created = SessionCreated(owner=record.owner, face=record.face, voice=record.voice)
+        created = SessionCreated(owner=record.owner, faces=record.faces, voice=record.voice)
         await self._events.append(keys.control, {EVENT: encode(created)})
         for kind in (*WORK, Kind.RECORD) if record.record else WORK:
             await self._events.offer(kind, record.sid)
@@ -139,13 +141,14 @@ class SessionStore:
             record = (await self.load(sid)).record
         except (NotFound, CodecError):
             return set()
-        face, voice = record.face, record.voice
+        faces, voice = (*record.faces, record.face), record.voice
         for entry in await self._events.entries(SessionKeys(sid).control):
             fact = _fact(entry)
             if isinstance(fact, SettingsChanged):
-                face = face if fact.face is None else fact.face
+                faces = faces if fact.faces is None else fact.faces
+                faces = faces if fact.face is None else (fact.face,)
                 voice = voice if fact.voice is None else fact.voice
-        return {face, voice} - {""}
+        return {*faces, voice} - {""}
 
     async def end_wearing(self, identity_id: str) -> list[str]:
         """End every live session that wears a revoked identity; returns their IDs."""

@@ -160,10 +160,10 @@ class MediaTask:
             return
         newest_first = self._pending[::-1]
         self._pending.clear()
-        face = next((change.face for change in newest_first if change.face is not None), None)
+        faces = next((change.faces for change in newest_first if change.faces is not None), None)
         voice = next((change.voice for change in newest_first if change.voice is not None), None)
         fidelity_pm = next((change.fidelity_pm for change in newest_first if change.fidelity_pm is not None), None)
-        await self._converter.change(SettingsChanged(face=face, voice=voice, fidelity_pm=fidelity_pm))
+        await self._converter.change(SettingsChanged(faces=faces, voice=voice, fidelity_pm=fidelity_pm))
 
     async def _newest_ms(self, entries: Sequence[Entry]) -> int:
         """Return the stream time of the newest input; after a takeover that may be far beyond this batch."""

@@ -24,6 +24,7 @@ export class Live {
   #lostAt = null;
   #attempt = 0;
   #latencyTimer = 0;
+  #early = null; // what was changed before there was a worker to tell
   #ending = null; // what `bye` announced
   state = "new";
 
@@ -65,8 +66,10 @@ export class Live {
     this.#post({ op: "panic", on });
   }
 
+  /** Wears something else; what is changed before there is a session to tell, it wears as soon as it is live. */
   change(settings) {
-    this.#post({ op: "settings", change: settings });
+    if (this.#worker) this.#post({ op: "settings", change: settings });
+    else this.#early = { ...this.#early, ...settings };
   }
 
   audible(on) {
@@ -94,6 +97,7 @@ export class Live {
     const frames = this.#frames(preview);
     const transfer = [offscreen, ports.microphone, ports.speaker, ...(frames ? [frames] : [])];
     this.#worker.postMessage({ op: "start", canvas: offscreen, frames, ...ports }, transfer);
+    if (this.#early) this.change(this.#early);
     this.#latencyTimer = setInterval(() => {
       this.#post({ op: "latency", ms: this.#sound.latencyMs });
     }, LATENCY_EVERY_MS);

@@ -1,27 +1,25 @@
-// The four lists: camera, microphone, face and voice; and whose consent the chosen identities rest on.
+// The lists: camera, microphone, voice and faces; and whose consent the chosen identities rest on.
 
 import { listDevices } from "./devices.js";
+import { fill } from "./options.js";
+import { chooseFace, fillFaces, lockPeople, setUpPeople, wornFaces } from "./people.js";
 
 const DEVICES = [
   ["camera", "videoinput", "Default camera"],
   ["microphone", "audioinput", "Default microphone"],
 ];
-const IDENTITIES = [
-  ["face", "None: cover every face"],
-  ["voice", "None: stay silent"],
-];
 const consent = document.getElementById("consent");
 const list = (id) => document.getElementById(id);
 let identities = [];
 
-/** Calls `changed({face} or {voice})` when another identity is picked. */
+/** Calls `changed({face} or {faces} or {voice})` when another identity is picked. */
 export function setUpPickers(changed) {
-  for (const [kind] of IDENTITIES) {
-    list(kind).onchange = () => {
-      showConsent();
-      changed({ [kind]: list(kind).value });
-    };
-  }
+  const tell = (change) => {
+    showConsent();
+    changed(change);
+  };
+  setUpPeople(tell);
+  list("voice").onchange = () => tell({ voice: list("voice").value });
   navigator.mediaDevices?.addEventListener?.("devicechange", fillDevices);
 }
 
@@ -29,8 +27,9 @@ export function chosenDevices() {
   return { camera: list("camera").value, microphone: list("microphone").value };
 }
 
+/** What to ask of the service: `voice`, and `face` or `faces`. */
 export function chosenIdentities() {
-  return { face: list("face").value, voice: list("voice").value };
+  return { ...wornFaces(), voice: list("voice").value };
 }
 
 /** Whether the session that starts is to be recorded. */
@@ -38,8 +37,9 @@ export function recordingWanted() {
   return list("record").checked;
 }
 
-/** Devices, and whether it is recorded, stay as they are during a session; faces and voices may change. */
-export function lockDevices(locked) {
+/** Devices, whether it is recorded, and how many people at most stay during a session; faces and voice may change. */
+export function lockForSession(locked) {
+  lockPeople(locked);
   list("record").disabled = locked;
   for (const [id] of DEVICES) list(id).disabled = locked;
 }
@@ -54,27 +54,26 @@ export async function fillDevices() {
 
 export function fillIdentities(known) {
   identities = known.filter((identity) => !identity.revoked);
-  for (const [kind, none] of IDENTITIES) {
-    const able = identities.filter((identity) => identity.kinds.includes(kind));
-    fill(list(kind), [...able.map(({ label, id }) => new Option(label, id)), new Option(none, "")]);
-  }
+  fillFaces(() => optionsFor("face", "None: cover every face"));
+  fill(list("voice"), optionsFor("voice", "None: stay silent"));
   showConsent();
 }
 
 /** Picks an identity for everything that it has. */
 export function chooseIdentity({ id, kinds }) {
-  for (const kind of kinds) list(kind).value = id;
+  if (kinds.includes("face")) chooseFace(id);
+  if (kinds.includes("voice")) list("voice").value = id;
   showConsent();
 }
 
-function fill(select, options) {
-  const before = select.options.length > 1 ? select.value : null; // with one option there was nothing to choose
-  select.replaceChildren(...options);
-  if (options.some((option) => option.value === before)) select.value = before;
+function optionsFor(kind, none) {
+  const able = identities.filter((identity) => identity.kinds.includes(kind));
+  return [...able.map(({ label, id }) => new Option(label, id)), new Option(none, "")];
 }
 
 function showConsent() {
-  const worn = Object.values(chosenIdentities()).map((id) => identities.find((identity) => identity.id === id));
+  const chosen = Object.values(chosenIdentities()).flat();
+  const worn = chosen.map((id) => identities.find((identity) => identity.id === id));
   const lines = new Set(worn.filter(Boolean).map(consentLine));
   consent.textContent = [...lines].join(" · ") || "No identity is worn: faces are covered, sound is silent.";
 }

@@ -102,7 +102,7 @@ function showControls() {
   $("panic").disabled = !isConnected();
   $("panic").setAttribute("aria-pressed", String(panic));
   $("panic-text").textContent = panic ? "Go back on air" : "Panic";
-  pickers.lockDevices(isRunning());
+  pickers.lockForSession(isRunning());
   const next = { start: "stop", stop: "start" }[document.activeElement?.id];
   if (next && document.activeElement.disabled) $(next).focus(); // a disabled button would swallow the keyboard
 }
@@ -174,7 +174,7 @@ window.addEventListener("keydown", (event) => {
 window.addEventListener("pagehide", () => live.stop());
 
 pickers.setUpPickers((change) => {
-  if (isConnected()) live.change(change);
+  if (isRunning()) live.change(change);
 });
 setUpEnrolment(api, () => subject, async (added) => {
   pickers.fillIdentities(await api.identities());

@@ -28,13 +28,12 @@ async def require_copy_consent(session: KeptSession, events: Bus) -> None:
 
 def _worn(record: SessionRecord, control: Iterable[Entry]) -> set[tuple[str, str]]:
     """Return (kind, identity) of everything that the session wore, as its record and its facts tell."""
-    said: list[tuple[str | None, str | None]] = [(record.face, record.voice)]
+    pairs = {("voice", record.voice), *(("face", face) for face in record.faces)}
     for entry in control:
         try:
             fact = control_facts.decode(entry.fields.get(EVENT, b""))
         except CodecError:
             continue
         if isinstance(fact, SettingsChanged):
-            said.append((fact.face, fact.voice))
-    pairs = (pair for face, voice in said for pair in (("face", face), ("voice", voice)))
+            pairs |= {("voice", fact.voice or ""), *(("face", face) for face in fact.faces or ())}
     return {(kind, identity_id) for kind, identity_id in pairs if identity_id}

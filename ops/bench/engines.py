@@ -62,7 +62,7 @@ def measure(frames: int, seconds: int, progress: Callable[[int], None]) -> Engin
 
 def _video(figures: EngineFigures, inputs: DemoInputs, count: int, progress: Callable[[int], None]) -> None:
     engine = EmbeddedFaceEngine()
-    session = engine.open(FaceSettings(), engine.enrol(inputs.portrait_bgr))
+    session = engine.open(FaceSettings(), [engine.enrol(inputs.portrait_bgr)])
     for n in range(count):
         frame = decode(inputs.clip.jpegs[inputs.clip.index(n)])
         started = time.thread_time()

@@ -1,9 +1,11 @@
 """`mirage sessions` and `mirage token`."""
 
 import time
+from typing import Any
 
 import click
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Column, Table
 
 from ingress.tokens import EVERYTHING, Scope
@@ -26,14 +28,14 @@ def sessions(*, as_json: bool) -> None:
 async def _list(settings: Settings, *, as_json: bool) -> None:
     async with connected(settings) as planes:
         store = session_store(planes, settings)
-        rows = []
+        rows: list[dict[str, Any]] = []
         for sid in await store.live():
             record, keys = (await store.load(sid)).record, SessionKeys(sid)
             rows.append(
                 {
                     "sid": sid,
                     "owner": record.owner,
-                    "face": record.face,
+                    "faces": list(record.faces),
                     "voice": record.voice,
                     "created_ms": record.created_ms,
                     "frames_out": await planes.media.length(keys.video_out),
@@ -47,11 +49,12 @@ async def _list(settings: Settings, *, as_json: bool) -> None:
 
     def human(console: Console) -> None:
         table = Table(Column("session", no_wrap=True, min_width=32))  # whole: it is what other commands ask for
-        for heading in ("owner", "face", "voice", "frames kept", "events"):
+        for heading in ("owner", "faces", "voice", "frames kept", "events"):
             table.add_column(heading, no_wrap=True)
         for row in rows:
-            cells = ("sid", "owner", "face", "voice", "frames_out", "events")
-            table.add_row(*(str(row[cell]) for cell in cells))
+            shown = {**row, "faces": " ".join(dict.fromkeys(row["faces"]))}
+            cells = ("sid", "owner", "faces", "voice", "frames_out", "events")
+            table.add_row(*(escape(str(shown[cell])) for cell in cells))
         console.print(table if rows else "no live sessions")
         console.print("waiting for a worker: " + ", ".join(f"{kind} {count}" for kind, count in waiting.items()))
 

@@ -12,9 +12,11 @@ from schemas import names
 from schemas.bus.base import Entry, Planes
 from schemas.bus.redis import RedisBus
 from schemas.events import EVENT, metric_events
+from schemas.facts import ControlFact, control_facts
 from schemas.media import MediaEntry, unpack
 from schemas.message import Message, encode
 from schemas.names import SessionKeys
+from schemas.session_store import SessionRecord, SessionStore
 from tests.ingress.client import Service, echo, new_code, serve
 
 WEB_ROOT = Path(__file__).parents[2] / "ingress" / "web"
@@ -42,6 +44,19 @@ class LoneEdge:
         code = new_code()
         self._do(lambda: self._planes.events.put(names.login(code), {b"sub": b"ada"}))
         return f"{self.url}/?code={code}"
+
+    def enrol(self, label: str) -> str:
+        """Enrol somebody with face and voice, who is listed as `label`; returns the ID."""
+        return self._do(lambda: self._service.identity(subject=label))
+
+    def record(self, sid: str) -> SessionRecord:
+        """Return what the session was created with."""
+        return self._do(lambda: SessionStore(self._planes).load(sid)).record
+
+    def facts(self, sid: str) -> list[ControlFact]:
+        """Return the facts of the session so far."""
+        entries = self._do(lambda: self._planes.events.entries(SessionKeys(sid).control))
+        return [control_facts.decode(entry.fields[EVENT]) for entry in entries]
 
     def give_back(self, sid: str) -> None:
         """Let the session's outputs be its inputs, from now on."""

@@ -4,6 +4,7 @@ import asyncio
 import uuid
 
 import pytest
+from msgspec import structs
 
 from schemas.bus.base import Planes
 from schemas.errors import BusUnavailable, NotFound
@@ -19,11 +20,11 @@ from tests.waiting import until
 AWAY = BusUnavailable("the server died")
 
 
-def record(*, face: str = "", voice: str = "", expires_ms: int = 10_000) -> SessionRecord:
+def record(*faces: str, voice: str = "", expires_ms: int = 10_000) -> SessionRecord:
     return SessionRecord(
         sid=uuid.uuid4().hex,
         owner="o",
-        face=face,
+        faces=faces,
         voice=voice,
         created_ms=1,
         expires_ms=expires_ms,
@@ -31,8 +32,8 @@ def record(*, face: str = "", voice: str = "", expires_ms: int = 10_000) -> Sess
     )
 
 
-async def created(store: SessionStore, *, face: str = "", voice: str = "") -> SessionKeys:
-    made = record(face=face, voice=voice)
+async def created(store: SessionStore, *faces: str, voice: str = "") -> SessionKeys:
+    made = record(*faces, voice=voice)
     await store.create(made, deadline_ms=5_000)
     return SessionKeys(made.sid)
 
@@ -123,13 +124,45 @@ async def test_an_ended_sessions_keys_expire_on_both_planes(planes: Planes) -> N
 
 async def test_a_session_wears_what_it_was_created_with_until_that_is_changed(planes: Planes) -> None:
     store = SessionStore(planes)
-    keys = await created(store, face="f", voice="v")
+    keys = await created(store, "f", voice="v")
     assert await store.worn(keys.sid) == {"f", "v"}
-    await planes.events.append(keys.control, {EVENT: encode(SettingsChanged(face="g"))})
+    await planes.events.append(keys.control, {EVENT: encode(SettingsChanged(faces=("g",)))})
     assert await store.worn(keys.sid) == {"g", "v"}
     await planes.events.append(keys.control, {EVENT: encode(SettingsChanged(voice=""))})
     assert await store.worn(keys.sid) == {"g"}
+    await planes.events.append(keys.control, {EVENT: encode(SettingsChanged(faces=()))})
+    assert await store.worn(keys.sid) == set()
     assert await store.worn("no such session") == set()
+
+
+async def test_a_session_wears_every_one_of_its_faces(planes: Planes) -> None:
+    """A change names all of them anew: who is not in it is not worn any more."""
+    store = SessionStore(planes)
+    keys = await created(store, "f", "g", "f", voice="f")
+    assert await store.worn(keys.sid) == {"f", "g"}
+    await planes.events.append(keys.control, {EVENT: encode(SettingsChanged(faces=("g", "h")))})
+    assert await store.worn(keys.sid) == {"f", "g", "h"}
+    await planes.events.append(keys.control, {EVENT: encode(SettingsChanged(voice="v"))})
+    assert await store.worn(keys.sid) == {"g", "h", "v"}
+
+
+async def test_a_session_of_0_1_0_is_found_by_what_it_called_its_face(planes: Planes) -> None:
+    """A worker of that build may still swap it, so a revocation must end it."""
+    store = SessionStore(planes)
+    old = structs.replace(record(), face="f")
+    await store.create(old, deadline_ms=5_000)
+    assert await store.worn(old.sid) == {"f"}
+    await planes.events.append(SessionKeys(old.sid).control, {EVENT: encode(SettingsChanged(face="g"))})
+    assert await store.worn(old.sid) == {"g"}
+
+
+async def test_revoking_one_of_several_faces_ends_the_session(planes: Planes) -> None:
+    store = SessionStore(planes)
+    second = uuid.uuid4().hex
+    first, other = await created(store, "f", second), await created(store, "f", "g")
+    assert await store.end_wearing(second) == [first.sid]
+    assert (await store.load(other.sid)).ended is None
+    await store.end(other.sid, "test over")
 
 
 @pytest.mark.parametrize("fact", [{EVENT: b"\xff\x00"}, {EVENT: b"\x82\xa1t\xa6future\xa1v\x02"}, {b"other": b"1"}])
@@ -139,7 +172,7 @@ async def test_a_revocation_ends_its_sessions_past_facts_that_nobody_here_can_re
     """A newer writer's fact in one session keeps neither it nor the sessions after it from ending."""
     store = SessionStore(planes)
     face = uuid.uuid4().hex
-    first, second, other = [await created(store, face=name) for name in (face, face, "another's")]
+    first, second, other = [await created(store, name) for name in (face, face, "another's")]
     await planes.events.append(first.control, fact)
     assert sorted(await store.end_wearing(face)) == sorted([first.sid, second.sid])
     for keys in (first, second):

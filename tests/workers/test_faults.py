@@ -16,7 +16,7 @@ from schemas.errors import Misconfigured
 from schemas.events import AudioProcessed, VideoProcessed
 from schemas.identity_store import IdentityStore
 from schemas.ids import EntryId
-from schemas.media import MediaEntry, MediaHeader
+from schemas.media import MediaEntry, MediaHeader, Place
 from schemas.names import Kind, SessionKeys
 from schemas.session_store import SessionRecord
 from schemas.task import Lease
@@ -37,6 +37,10 @@ class Session:
 
     def __init__(self) -> None:
         self.tuning = FaceTuning()
+        self.places: tuple[Place, ...] = ()
+
+    def remember(self, places: Sequence[Place]) -> None:
+        self.places = tuple(places)
 
 
 class Faces:
@@ -51,8 +55,8 @@ class Faces:
     def enrol(self, portrait: Frame) -> bytes:
         return portrait.tobytes()
 
-    def open(self, settings: FaceSettings, template: bytes | None) -> FaceSession:
-        del settings, template
+    def open(self, settings: FaceSettings, worn: Sequence[bytes | None]) -> FaceSession:
+        del settings, worn
         return Session()
 
     def process(self, jobs: Sequence[tuple[FaceSession, Frame, int]]) -> list[FaceResult]:

@@ -1,4 +1,4 @@
-"""Runs frames of several sessions as one batch: a GPU swaps eight faces in little more time than one.
+"""Runs frames of several sessions as one batch: one call to the GPU for all of them, in place of one each.
 
 | the engine is | and | a frame that arrives |
 |---|---|---|

@@ -12,7 +12,7 @@ from workers.video.mesh import FaceMesh
 from workers.video.mesh_swap import MeshSwapper
 from workers.video.patches import MeshPatch
 from workers.video.source import SourceFace, prepare
-from workers.video.swap_pipeline import SwapPipeline, SwapSession
+from workers.video.swap_pipeline import SwapPipeline, SwapSession, each_once
 from workers.video.tracker import MeshTracker
 
 
@@ -42,13 +42,10 @@ class EmbeddedFaceEngine:
         """Return the identity template of the one face in the portrait (H, W, 3) BGR. Raises `EnrolmentRefused`."""
         return template.encode(portrait.enrol(portrait_picture, self._detector, self._mesh))
 
-    def open(self, settings: FaceSettings, identity: bytes | None) -> SwapSession[SourceFace]:
-        """Start a session that wears the template `identity`; None covers every face.
-
-        Raises `InputRejected` (`template_invalid`) for bytes that are not a template of this engine.
-        """
-        worn = None if identity is None else prepare(template.decode(identity))
-        return SwapSession(settings, worn, MeshTracker(self._mesh, settings.max_faces))
+    def open(self, settings: FaceSettings, worn: Sequence[bytes | None]) -> SwapSession[SourceFace]:
+        """See `FaceEngine.open`; `InputRejected` has the code `template_invalid`."""
+        identities = each_once(worn, lambda data: prepare(template.decode(data)))
+        return SwapSession(settings, identities, MeshTracker(self._mesh, settings.max_faces))
 
     def process(self, jobs: Sequence[tuple[FaceSession, Frame, int]]) -> list[FaceResult]:
         """Process (session, frame, pts in µs) jobs, results in order; a session appears at most once per call."""

@@ -8,6 +8,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from schemas.media import Place
+
 Frame = NDArray[np.uint8]  # (H, W, 3) BGR
 
 
@@ -21,7 +23,7 @@ class OnMiss(StrEnum):
 
 
 class Bystanders(StrEnum):
-    """What happens to detected faces beyond `max_faces`."""
+    """What happens to detected faces beyond `max_faces`, and to those for which there is no identity."""
 
     BLUR = "blur"
     SHOW = "show"
@@ -77,6 +79,15 @@ class FaceSession(Protocol):
         """What is in force for the next frame."""
         ...
 
+    @property
+    def places(self) -> tuple[Place, ...]:
+        """Where the wearer of each identity was last."""
+        ...
+
+    def remember(self, places: Sequence[Place]) -> None:
+        """Go on from the places that an earlier session of these people knew."""
+        ...
+
 
 class FaceEngine(Protocol):
     """Turns a portrait into a template, and frames into swapped frames. Not thread-safe: one thread drives it."""
@@ -98,8 +109,12 @@ class FaceEngine(Protocol):
         """
         ...
 
-    def open(self, settings: FaceSettings, template: bytes | None) -> FaceSession:
-        """Start a session that wears `template`; None covers every face."""
+    def open(self, settings: FaceSettings, worn: Sequence[bytes | None]) -> FaceSession:
+        """Start a session that wears these templates, one for each followed face; empty covers every face.
+
+        None stands for an identity that is not usable: whoever should wear it is covered. Faces beyond them follow
+        `bystanders`. Raises `schemas.errors.InputRejected` for bytes that are not a template of this engine.
+        """
         ...
 
     def process(self, jobs: Sequence[tuple[FaceSession, Frame, int]]) -> list[FaceResult]:

@@ -6,6 +6,7 @@ Whatever goes wrong with a frame, its viewer sees a covered frame, never the raw
 | the frame                            | its viewer sees                                                           |
 |--------------------------------------|---------------------------------------------------------------------------|
 | a face that can be swapped           | it swapped; hidden faces covered; bystanders as the settings say          |
+| a face whose identity is unusable    | it covered; the others as they would be without it                        |
 | faces, but the session wears nothing | every face covered, bystanders too                                        |
 | no face that can be swapped          | `on_miss`: blurred whole (default), frozen, blank, or passed through      |
 |                                      | with bystanders as the settings say                                       |
@@ -22,11 +23,13 @@ import numpy as np
 import structlog
 
 from schemas.errors import InputRejected
+from schemas.media import Place
 from workers.video import cover, neighbours
 from workers.video.cadence import Cadence
 from workers.video.cuts import SceneCuts
 from workers.video.engine import Bystanders, FaceOutcome, FaceResult, FaceSettings, FaceTuning, Frame, OnMiss
-from workers.video.faces import Box, Scene
+from workers.video.face_map import FaceMap, continued
+from workers.video.faces import Box, Scene, TrackedFace
 from workers.video.stages import Detector, Enhancer, IdentityT, PatchT, Swapper, SwapRequest, Tracker
 
 LONGEST_GAP_US = 500_000  # after half a second without a frame, places and speeds mean nothing
@@ -44,7 +47,8 @@ class SwapSession(Generic[IdentityT]):
     """What one session carries from frame to frame."""
 
     settings: FaceSettings
-    identity: IdentityT | None
+    worn: Sequence[IdentityT | None]
+    """One identity for each followed face; None for one that is not usable: whoever should wear it is covered."""
     tracker: Tracker
     cuts: SceneCuts | None = None  # for trackers that do not notice a cut by themselves
     tuning: FaceTuning = field(default_factory=FaceTuning)
@@ -53,6 +57,25 @@ class SwapSession(Generic[IdentityT]):
     pts_us: int | None = None
     last_swapped: Frame | None = None  # kept only for `OnMiss.FREEZE`
     errors: int = 0
+    map: FaceMap = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Begin without anybody in sight."""
+        self.map = FaceMap(len(self.worn))
+
+    @property
+    def bare(self) -> bool:
+        """Whether nobody can be swapped."""
+        return all(identity is None for identity in self.worn)
+
+    @property
+    def places(self) -> tuple[Place, ...]:
+        """Where the wearer of each identity was last."""
+        return self.map.places
+
+    def remember(self, places: Sequence[Place]) -> None:
+        """Go on from the places that an earlier session of these people knew."""
+        self.map = continued(len(self.worn), places)
 
 
 @dataclass(slots=True, eq=False)
@@ -64,6 +87,8 @@ class _Work(Generic[IdentityT, PatchT]):
     scene: Scene = field(default_factory=Scene)
     patches: list[tuple[Box, PatchT]] = field(default_factory=list)
     """Each with the box of the face it is for."""
+    undressed: list[Box] = field(default_factory=list)
+    """Faces whose identity is not usable: covered whatever the settings."""
     detector_ran: bool = False
     error: Exception | None = None
     stages_us: dict[str, int] = field(default_factory=dict)
@@ -111,6 +136,8 @@ class SwapPipeline(Generic[IdentityT, PatchT]):
                 self._note(work, "detect", began)
             began = self._clock_ns()
             work.scene = session.tracker.follow(work.frame, detections, seconds)
+            height, width = frame.shape[:2]
+            session.map = session.map.after(work.scene.faces, width=width, height=height)
             self._note(work, "track", began)
         except Exception as error:  # noqa: BLE001  (fail closed: whatever went wrong, the frame is covered)
             _fail(work, error)
@@ -122,9 +149,9 @@ class SwapPipeline(Generic[IdentityT, PatchT]):
         """Swap and enhance the faces of all `works` as one batch."""
         requests, owners = [], []
         for work in works:
-            if work.error is None and work.session.identity is not None:
-                for face in work.scene.faces:
-                    requests.append(SwapRequest(work.frame, face, work.session.identity, work.session.tuning))
+            if work.error is None and not work.session.bare:
+                for face, identity in _dressed(work):
+                    requests.append(SwapRequest(work.frame, face, identity, work.session.tuning))
                     owners.append(work)
         made = self._run_batch("swap", self._swapper.swap, requests, owners)
         patches: list[PatchT] = []
@@ -199,14 +226,40 @@ class SwapPipeline(Generic[IdentityT, PatchT]):
         work.stages_us[stage] = (self._clock_ns() - began) // 1000
 
 
+def each_once(worn: Sequence[bytes | None], prepare: Callable[[bytes], IdentityT]) -> list[IdentityT | None]:
+    """Return what `prepare` makes of each template; of equal ones, the same object."""
+    made = {data: prepare(data) for data in set(worn) if data is not None}
+    return [None if data is None else made[data] for data in worn]
+
+
+def _dressed(work: _Work[IdentityT, PatchT]) -> list[tuple[TrackedFace, IdentityT]]:
+    """Return the faces to swap with what they wear; the others leave the scene's faces.
+
+    A face for which there is no identity is a bystander; one whose identity is not usable is covered.
+    """
+    session, scene = work.session, work.scene
+    dressed = []
+    for face in scene.faces:
+        slot = session.map.worn.get(face.track)
+        identity = None if slot is None else session.worn[slot]
+        if slot is None:
+            scene.bystanders.append(face.box)
+        elif identity is None:
+            work.undressed.append(face.box)
+        else:
+            dressed.append((face, identity))
+    scene.faces[:] = [face for face, _ in dressed]
+    return dressed
+
+
 def _composed(work: _Work[IdentityT, PatchT]) -> tuple[Frame, FaceOutcome]:
     """Return the frame with its faces swapped and everyone else covered as the settings say."""
     scene, settings = work.scene, work.session.settings
-    bare = work.session.identity is None
+    bare = work.session.bare
     if not work.patches and not (bare and (scene.faces or scene.hidden or scene.bystanders)):
         return _missed(work)
     frame = work.frame.copy()
-    covers = [*scene.hidden]
+    covers = [*scene.hidden, *work.undressed]
     if bare:
         covers += [face.box for face in scene.faces]
     if bare or settings.bystanders is Bystanders.BLUR:
@@ -227,9 +280,11 @@ def _missed(work: _Work[IdentityT, PatchT]) -> tuple[Frame, FaceOutcome]:
     match session.settings.on_miss:
         case OnMiss.PASSTHROUGH if work.error is None:
             shown = frame.copy()
-            if session.settings.bystanders is Bystanders.BLUR:
-                for box in work.scene.bystanders:
-                    cover.cover_region(shown, box)
+            # Whose identity a hidden face should wear is not known; where one is unusable, it may be that.
+            covers = [*work.undressed, *(work.scene.hidden if None in session.worn else [])]
+            covers += work.scene.bystanders if session.settings.bystanders is Bystanders.BLUR else []
+            for box in covers:
+                cover.cover_region(shown, box)
             return shown, FaceOutcome.PASSED
         case OnMiss.FREEZE if session.last_swapped is not None and session.last_swapped.shape == frame.shape:
             return session.last_swapped.copy(), FaceOutcome.COVERED

@@ -1,6 +1,7 @@
 """Video's part of the media task: JPEG in, engine, JPEG out, with the parameters stamped on the frame."""
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,12 +10,12 @@ from typing import TypeVar
 import cv2
 import simplejpeg
 
-from schemas.errors import InputRejected
+from schemas.errors import CodecError, InputRejected
 from schemas.events import DropReason, VideoDropped, VideoProcessed
 from schemas.facts import SettingsChanged
 from schemas.identity_store import IdentityStore
 from schemas.ids import EntryId
-from schemas.media import MediaEntry, output_header
+from schemas.media import MediaEntry, Place, output_header, unpack
 from schemas.task import Lease
 from workers.faults import NO_FAULTS, FaultPlan
 from workers.media_task import Converted
@@ -48,9 +49,10 @@ class VideoConverter:
         """Prepare; `open` makes the engine's session. `faults` slow the stages that they name."""
         self._lease, self._faces, self._identities, self._faults = lease, faces, identities, faults
         self._session: FaceSession | None = None
-        self._face = lease.session.face
+        self._worn = lease.session.faces
         self._fidelity: float | None = None
         self._done: _Done | None = None
+        self._places: tuple[Place, ...] = ()  # where people were before the last change of what they wear
 
     @property
     def streams(self) -> tuple[str, str]:
@@ -58,27 +60,43 @@ class VideoConverter:
         return self._lease.keys.video_in, self._lease.keys.video_out
 
     async def open(self) -> None:
-        """Open the engine's session with the template of the face that is worn."""
+        """Open the engine's session with the templates of the faces that are worn."""
         record = self._lease.session
         settings = FaceSettings(record.max_faces, OnMiss(record.on_miss), Bystanders(record.bystanders))
         self._session = await open_worn(
             self._identities,
-            self._face,
+            self._worn,
             kind="face",
             engine=self._faces.engine.name,
-            open_with=lambda template: self._faces.thread.run(self._faces.engine.open, settings, template),
+            open_with=lambda templates: self._faces.thread.run(self._faces.engine.open, settings, templates),
         )
 
     async def prime(self, checkpoint: EntryId) -> None:
-        """Nothing: a tracker finds the face again in the first frame."""
+        """Learn who stood where; a tracker finds the faces again in the first frame, but not whose they are."""
+        if self._session is None or not self._differ:
+            return
+        for entry in await self._lease.planes.media.entries(
+            self.streams[1], until=checkpoint, count=1, newest_first=True
+        ):
+            with contextlib.suppress(CodecError):  # a newer build's: everyone is dressed from left to right again
+                self._session.remember(unpack(entry.id, entry.fields).header.places)
 
     async def change(self, settings: SettingsChanged) -> None:
         """Wear another face, or the same otherwise tuned, from the next frame on."""
         if settings.fidelity_pm is not None:
             self._fidelity = settings.fidelity_pm / 1000
-        if settings.face is not None and settings.face != self._face:
-            self._face = settings.face
+        if settings.faces is not None and settings.faces != self._worn:
+            self._worn = settings.faces
+            if self._session is not None:
+                self._places = self._session.places or self._places
             await self.open()
+            if self._session is not None:
+                self._session.remember(self._places)
+
+    @property
+    def _differ(self) -> bool:
+        """Whether followed faces differ in what they wear, so that it matters who wears what: some may wear none."""
+        return len(set(self._worn)) > 1 or 0 < len(self._worn) < self._lease.session.max_faces
 
     async def convert(self, entry: MediaEntry) -> Converted:
         """Swap one frame. Raises `InputRejected` when the JPEG does not decode.
@@ -99,7 +117,9 @@ class VideoConverter:
             stages_us = await self._faces.thread.run(self._faults.slow, stages_us, header.pts_us, max(frame.shape[:2]))
         self._done = _Done(result, stages_us)
         sent_us = self._lease.clock.now_ms() * 1000
-        return Converted(output_header(header, pts_us=header.pts_us, sent_us=sent_us, worn=self._face), data)
+        places = self._session.places if self._differ else ()
+        made = output_header(header, pts_us=header.pts_us, sent_us=sent_us, worn=self._worn, places=places)
+        return Converted(made, data)
 
     def processed(self, entry: MediaEntry, *, runtime_us: int, epoch: int) -> VideoProcessed:
         """Return the outcome of the frame just converted."""

@@ -87,10 +87,10 @@ class VoiceConverter:
         """Open the engine's stream with the template of the voice that is worn."""
         self._stream = await open_worn(
             self._identities,
-            self._voice,
+            [self._voice] if self._voice else [],
             kind="voice",
             engine=self._engine.name,
-            open_with=lambda template: self._thread.run(self._engine.open, template),
+            open_with=lambda templates: self._thread.run(self._engine.open, templates[0] if templates else None),
         )
         if self._bypass.lookahead != self._stream.lookahead:
             self._bypass = Bypass(self._stream.lookahead)
@@ -149,7 +149,7 @@ class VoiceConverter:
             header,
             pts_us=self._output_pts_us(entry),
             sent_us=self._lease.clock.now_ms() * 1000,
-            worn=self._voice,
+            worn=(self._voice,) if self._voice else (),
         )
         return Converted(header, sound.astype("<i2", copy=False).tobytes())
 

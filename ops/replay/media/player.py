@@ -16,7 +16,7 @@ from schemas.clock import SystemClock
 from schemas.errors import CodecError, InputRejected
 from schemas.facts import SettingsChanged
 from schemas.ids import ZERO, EntryId
-from schemas.media import MediaEntry, unpack
+from schemas.media import MediaEntry, pack, unpack
 from schemas.names import Kind, SessionKeys
 from schemas.session_store import SessionRecord
 from schemas.task import Lease
@@ -38,11 +38,12 @@ class MediaPlayer:
         """Prepare; outcomes go to `tally`."""
         self._medium, self._record, self._make, self._permit, self._pace = medium, record, make, permit, pace
         self._tally = tally
-        # Inputs lie here as they lay on the bus, dropped ones too: an owner primes itself with what it finds there.
+        # Inputs lie here as they lay on the bus, dropped ones too, and the headers of outputs: an owner primes itself
+        # with what it finds there.
         self._bus = MemoryBus()
         self._converter: Converter | None = None
         self._epoch: int | None = None
-        self._worn = ""
+        self._worn: tuple[str, ...] = ()
         self._settled = ZERO
 
     async def play(self, steps: Iterable[Step], checkpoints: Mapping[int, EntryId]) -> None:
@@ -56,7 +57,9 @@ class MediaPlayer:
 
     async def _take(self, step: Step, checkpoints: Mapping[int, EntryId]) -> None:
         if step.entry is not None:
-            await self._bus.publish(self._keys_in, step.id, step.entry.fields)
+            await self._bus.publish(self._streams[0], step.id, step.entry.fields)
+        if step.made is not None:
+            await self._bus.publish(self._streams[1], step.id, pack(step.made.entry.header, b""))
         if step.epoch is None:
             self._tally.dropped += 1
             return
@@ -88,13 +91,13 @@ class MediaPlayer:
             self._tally.unsaid += made.entry.header.worn is None
             self._tally.compare(step, pts_us, made, now, outcome)
 
-    async def _owner(self, epoch: int, worn: str | None, checkpoints: Mapping[int, EntryId]) -> Converter:
+    async def _owner(self, epoch: int, worn: tuple[str, ...] | None, checkpoints: Mapping[int, EntryId]) -> Converter:
         """Return the converter of the owner with this epoch, wearing what it wore."""
         if self._converter is None or epoch != self._epoch:
             await self._close()
             self._converter, self._epoch = self._make(self._lease(epoch)), epoch
             self._tally.owners += 1
-            self._worn = self._record.face if self._medium.kind is Kind.VIDEO else self._record.voice
+            self._worn = self._worn_at_first
             await self._permitted(self._worn if worn is None else worn)
             await self._converter.open()
             await self._wear(self._converter, worn)
@@ -105,21 +108,29 @@ class MediaPlayer:
             await self._wear(self._converter, worn)
         return self._converter
 
-    async def _wear(self, converter: Converter, worn: str | None) -> None:
+    async def _wear(self, converter: Converter, worn: tuple[str, ...] | None) -> None:
         if worn is None or worn == self._worn:
             return
         self._worn = worn
-        face, voice = (worn, None) if self._medium.kind is Kind.VIDEO else (None, worn)
-        await converter.change(SettingsChanged(face=face, voice=voice))
-
-    async def _permitted(self, worn: str) -> None:
-        if worn:
-            await self._permit("face" if self._medium.kind is Kind.VIDEO else "voice", worn)
+        video = self._medium.kind is Kind.VIDEO
+        await converter.change(SettingsChanged(faces=worn) if video else SettingsChanged(voice=worn[0] if worn else ""))
 
     @property
-    def _keys_in(self) -> str:
+    def _worn_at_first(self) -> tuple[str, ...]:
+        if self._medium.kind is Kind.VIDEO:
+            return self._record.faces
+        return (self._record.voice,) if self._record.voice else ()
+
+    async def _permitted(self, worn: Iterable[str]) -> None:
+        for identity_id in worn:
+            await self._permit("face" if self._medium.kind is Kind.VIDEO else "voice", identity_id)
+
+    @property
+    def _streams(self) -> tuple[str, str]:
         keys = SessionKeys(self._record.sid)
-        return keys.video_in if self._medium.kind is Kind.VIDEO else keys.audio_in
+        if self._medium.kind is Kind.VIDEO:
+            return keys.video_in, keys.video_out
+        return keys.audio_in, keys.audio_out
 
     def _lease(self, epoch: int) -> Lease:
         keys = SessionKeys(self._record.sid)

@@ -36,6 +36,7 @@ class Stage:
     folder: Path
     keep_ms: int = 120_000
     frame_bytes: int = 4_000
+    faces: tuple[str, ...] = ()
     sid: str = field(default_factory=lambda: uuid.uuid4().hex)
     media_entries: int = 0
     frames: int = 0
@@ -55,7 +56,9 @@ class Stage:
 
     async def create(self) -> None:
         now = await self.planes.events.now_ms()
-        record = SessionRecord(sid=self.sid, owner="test", created_ms=now, expires_ms=now + 3_600_000, record=True)
+        record = SessionRecord(
+            sid=self.sid, owner="test", faces=self.faces, created_ms=now, expires_ms=now + 3_600_000, record=True
+        )
         await SessionStore(self.planes).create(record, deadline_ms=now + 600_000)
 
     async def publish(self, frames: int, *, per_s: float = 200.0) -> None:

@@ -57,29 +57,54 @@ async def test_pictures_of_a_session_that_was_not_recorded_need_a_consent_that_c
     planes: Planes, server_urls: tuple[str, str], tmp_path: Path, scope: tuple[str, ...]
 ) -> None:
     """Also of a face that was worn only for a while; events alone may always be had."""
-    worn = Identity(
-        id=uuid.uuid4().hex, label="worn", kinds=("face",), owner="test", created_ms=1,
-        consent=Consent(
-            subject="somebody", granted_to=ANYONE, scope=scope, purpose="test", expires_ms=1 << 42,
-            evidence=Evidence(statement="made up", by="test"),
-        ),
-    )  # fmt: skip
-    await IdentityStore(planes.events).add(worn, face=None, voice=None)
+    worn = await enrolled(planes, *scope)
     stage = Stage(planes, tmp_path)
     await stage.create()
     await stage.publish(10)
-    for face in (worn.id, ""):
-        await planes.events.append(stage.keys.control, {EVENT: encode(SettingsChanged(face=face))})
+    for faces in ((worn,), ()):
+        await planes.events.append(stage.keys.control, {EVENT: encode(SettingsChanged(faces=faces))})
     out, events = tmp_path / "out.mcap", tmp_path / "events.mcap"
     done = mirage(server_urls, tmp_path, "export", stage.sid, "-o", str(out))
     if "record" in scope:
         assert (done.returncode, out.exists()) == (0, True)
         return
     assert (done.returncode, out.exists()) == (4, False)
-    assert f"consent for identity {worn.id} does not cover record" in done.stderr
+    assert f"consent for identity {worn} does not cover record" in done.stderr
     assert "--events-only" in done.stderr
     report(mirage(server_urls, tmp_path, "export", stage.sid, "-o", str(events), "--events-only", "--json"))
     assert events.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("joined", [False, True])
+async def test_each_of_several_faces_must_have_allowed_it(
+    planes: Planes, server_urls: tuple[str, str], tmp_path: Path, *, joined: bool
+) -> None:
+    """The second as well as the first, whether it was there from the start or joined."""
+    allowed = await enrolled(planes, "face", "live", "record")
+    private = await enrolled(planes, "face", "live")
+    stage = Stage(planes, tmp_path, faces=(allowed, allowed) if joined else (allowed, private))
+    await stage.create()
+    await stage.publish(10)
+    if joined:
+        changed = SettingsChanged(faces=(allowed, private))
+        await planes.events.append(stage.keys.control, {EVENT: encode(changed)})
+    out = tmp_path / "out.mcap"
+    done = mirage(server_urls, tmp_path, "export", stage.sid, "-o", str(out))
+    assert (done.returncode, out.exists()) == (4, False)
+    assert f"consent for identity {private} does not cover record" in done.stderr
+
+
+async def enrolled(planes: Planes, *scope: str) -> str:
+    """Enrol a face whose consent covers `scope`; returns its ID."""
+    identity = Identity(
+        id=uuid.uuid4().hex, label="worn", kinds=("face",), owner="test", created_ms=1,
+        consent=Consent(
+            subject="somebody", granted_to=ANYONE, scope=scope, purpose="test", expires_ms=1 << 42,
+            evidence=Evidence(statement="made up", by="test"),
+        ),
+    )  # fmt: skip
+    await IdentityStore(planes.events).add(identity, face=None, voice=None)
+    return identity.id
 
 
 def test_a_torn_archive_is_repaired(tmp_path: Path, server_urls: tuple[str, str]) -> None:

@@ -68,7 +68,14 @@ class _Stage:
     async def create(self) -> None:
         now = await self.planes.events.now_ms()
         record = SessionRecord(
-            sid=self.sid, owner="test", face=FACE, voice=VOICE, created_ms=now, expires_ms=now + 3_600_000, record=True
+            sid=self.sid,
+            owner="test",
+            faces=(FACE, OTHER_FACE),
+            max_faces=2,
+            voice=VOICE,
+            created_ms=now,
+            expires_ms=now + 3_600_000,
+            record=True,
         )
         await SessionStore(self.planes).create(record, deadline_ms=now + 600_000)
 
@@ -119,7 +126,7 @@ class _Stage:
             await self.planes.media.publish(getattr(self.keys, stream), entry_id, pack(header, data), keep_ms=300_000)
 
     async def _change(self) -> None:
-        fact = SettingsChanged(face=OTHER_FACE, voice=OTHER_VOICE)
+        fact = SettingsChanged(faces=(OTHER_FACE, FACE), voice=OTHER_VOICE)
         await self.planes.events.append(self.keys.control, {EVENT: encode(fact)})
 
     async def settled(self) -> bool:

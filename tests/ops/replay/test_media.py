@@ -71,9 +71,9 @@ def test_the_recording_holds_what_it_is_meant_to_prove(session: Recorded) -> Non
     assert reasons == {"soft_skip", "invalid"}
     video = [unpack(entry.id, entry.fields).header for entry in outputs(session, "video:out")]
     audio = [unpack(entry.id, entry.fields).header for entry in outputs(session, "audio:out")]
-    assert {header.worn for header in video} == {FACE, OTHER_FACE}
+    assert {header.worn for header in video} == {(FACE, OTHER_FACE), (OTHER_FACE, FACE)}
     assert {header.size for header in video} == {512, 384}
-    assert {header.worn for header in audio} == {VOICE, OTHER_VOICE}
+    assert {header.worn for header in audio} == {(VOICE,), (OTHER_VOICE,)}
     assert {header.chunk_ms for header in audio} == {192, 96}
     assert {header.voice for header in audio} == {"on", "silent"}
 
@@ -189,7 +189,8 @@ async def test_identities_come_from_the_data_directory_where_nothing_runs(sessio
     )
     server.start()
     here = RedisBus(server.url)
-    await here.put(identity(FACE), await there.get(identity(FACE)))
+    for face in (FACE, OTHER_FACE):
+        await here.put(identity(face), await there.get(identity(face)))
     for bus in (there, here):
         await bus.close()
     server.stop()
@@ -218,4 +219,4 @@ def of_epoch(entry: Entry, epoch: int) -> Entry:
 def wearing(entry: Entry, worn: str) -> Entry:
     """Return an output as if it wore that identity."""
     media = unpack(entry.id, entry.fields)
-    return Entry(entry.id, {**entry.fields, **pack(structs.replace(media.header, worn=worn), media.data)})
+    return Entry(entry.id, {**entry.fields, **pack(structs.replace(media.header, worn=(worn,)), media.data)})

@@ -23,7 +23,7 @@ from schemas.message import encode
 from tests.ops.archive.sessions import MadeUp
 from workers.media_task import Converted
 
-HEADER = MediaHeader(pts_us=0, sent_us=0, worn="someone")
+HEADER = MediaHeader(pts_us=0, sent_us=0, worn=("someone",))
 
 
 def processed(ms: int, epoch: int, outcome: str = "swapped") -> VideoProcessed:
@@ -139,7 +139,7 @@ def test_outputs_of_an_exact_engine_that_only_look_alike_are_different() -> None
 
 def test_another_stamp_or_outcome_is_a_difference_however_alike_the_data() -> None:
     stamped, became = Tally(VIDEO, exact=False, engine="e"), Tally(VIDEO, exact=False, engine="e")
-    compared(stamped, b"same", b"same", header=MediaHeader(pts_us=1, sent_us=77, worn="someone"))
+    compared(stamped, b"same", b"same", header=MediaHeader(pts_us=1, sent_us=77, worn=("someone",)))
     compared(became, b"same", b"same", outcome="covered")
     assert stamped.first is not None
     assert (stamped.first.kind, stamped.first.detail) == ("header", "pts_us was 1, is 0")

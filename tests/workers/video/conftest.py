@@ -74,7 +74,7 @@ def fit(engine: EmbeddedFaceEngine) -> Fit:
 @pytest.fixture(scope="session")
 def swapped(engine: EmbeddedFaceEngine, template: bytes, clip: list[Frame]) -> list[FaceResult]:
     """Return what the engine makes of the whole clip."""
-    return play(engine, engine.open(FaceSettings(), template), clip)
+    return play(engine, engine.open(FaceSettings(), [template]), clip)
 
 
 @pytest.fixture(scope="session")

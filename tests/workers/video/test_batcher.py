@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
+from schemas.media import Place
 from tests.waiting import until
 from workers.engine_thread import EngineThread
 from workers.video.batcher import FaceBatcher
@@ -23,6 +24,13 @@ class Numbered(FaceSession):
     @property
     def tuning(self) -> FaceTuning:
         return self.known
+
+    @property
+    def places(self) -> tuple[Place, ...]:
+        return ()
+
+    def remember(self, places: Sequence[Place]) -> None:
+        raise NotImplementedError
 
 
 class Recording:
@@ -41,7 +49,7 @@ class Recording:
     def enrol(self, portrait: Frame) -> bytes:
         raise NotImplementedError
 
-    def open(self, settings: FaceSettings, template: bytes | None) -> FaceSession:
+    def open(self, settings: FaceSettings, worn: Sequence[bytes | None]) -> FaceSession:
         raise NotImplementedError
 
     def process(self, jobs: Sequence[tuple[FaceSession, Frame, int]]) -> list[FaceResult]:

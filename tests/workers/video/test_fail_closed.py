@@ -37,7 +37,7 @@ def test_a_covered_region_is_beyond_recognition(
 
 
 def test_an_empty_picture_is_covered(engine: EmbeddedFaceEngine, template: bytes, empty: Frame) -> None:
-    for result in play(engine, engine.open(FaceSettings(), template), [empty] * 3):
+    for result in play(engine, engine.open(FaceSettings(), [template]), [empty] * 3):
         assert result.outcome is FaceOutcome.COVERED
         assert result.faces == 0
         assert result.confidence_pm == 0
@@ -52,7 +52,7 @@ def test_a_lost_face_is_never_shown_raw(
     frames = [frame.copy() for frame in clip[:24]]
     for i in range(8, 14):
         frames[i] = np.zeros_like(frames[i]) if gap == "black" else with_face_hidden(frames[i])
-    results = play(engine, engine.open(FaceSettings(), template), frames)
+    results = play(engine, engine.open(FaceSettings(), [template]), frames)
     assert all(result.outcome is FaceOutcome.SWAPPED for result in results[:8])
     assert all(result.outcome is FaceOutcome.COVERED for result in results[8:14])
     assert all(result.outcome is FaceOutcome.SWAPPED for result in results[15:])
@@ -66,7 +66,7 @@ def test_a_jump_of_the_face_is_covered_until_found(
     """A cut to another place: the old track must not go on while the face is elsewhere."""
     moved = [np.roll(frame, 150, axis=1) for frame in clip[4:8]]
     for before, after in zip(
-        [*clip[:4], *moved], play(engine, engine.open(FaceSettings(), template), [*clip[:4], *moved]), strict=True
+        [*clip[:4], *moved], play(engine, engine.open(FaceSettings(), [template]), [*clip[:4], *moved]), strict=True
     ):
         assert leak_ssim(before, after.frame, fit(before)) < LEAK_SSIM
 
@@ -74,7 +74,7 @@ def test_a_jump_of_the_face_is_covered_until_found(
 def test_freeze_repeats_the_last_swapped_frame(
     engine: EmbeddedFaceEngine, template: bytes, clip: list[Frame], empty: Frame
 ) -> None:
-    session = engine.open(FaceSettings(on_miss=OnMiss.FREEZE), template)
+    session = engine.open(FaceSettings(on_miss=OnMiss.FREEZE), [template])
     first, swapped, missed = play(engine, session, [empty, clip[0], empty])
     np.testing.assert_array_equal(first.frame, cover.covered(empty))  # nothing to repeat yet
     np.testing.assert_array_equal(missed.frame, swapped.frame)
@@ -84,13 +84,13 @@ def test_freeze_repeats_the_last_swapped_frame(
 
 
 def test_blank_shows_black(engine: EmbeddedFaceEngine, template: bytes, empty: Frame) -> None:
-    (result,) = play(engine, engine.open(FaceSettings(on_miss=OnMiss.BLANK), template), [empty])
+    (result,) = play(engine, engine.open(FaceSettings(on_miss=OnMiss.BLANK), [template]), [empty])
     assert result.outcome is FaceOutcome.COVERED
     assert not result.frame.any()
 
 
 def test_only_passthrough_passes(engine: EmbeddedFaceEngine, template: bytes, empty: Frame) -> None:
-    (result,) = play(engine, engine.open(FaceSettings(on_miss=OnMiss.PASSTHROUGH), template), [empty])
+    (result,) = play(engine, engine.open(FaceSettings(on_miss=OnMiss.PASSTHROUGH), [template]), [empty])
     assert result.outcome is FaceOutcome.PASSED
     np.testing.assert_array_equal(result.frame, empty)
 
@@ -101,7 +101,7 @@ def woman_of(frame: Frame) -> Frame:
 
 def test_a_bystander_is_blurred(engine: EmbeddedFaceEngine, template: bytes, couple: list[Frame], fit: Fit) -> None:
     """On every frame, those between detections too."""
-    session = engine.open(FaceSettings(max_faces=1), template)
+    session = engine.open(FaceSettings(max_faces=1), [template])
     for before, after in zip(couple, play(engine, session, couple), strict=True):
         assert after.faces == 1
         woman = fit(woman_of(before))
@@ -112,7 +112,7 @@ def test_a_bystander_is_blurred(engine: EmbeddedFaceEngine, template: bytes, cou
 def test_a_bystander_who_moves_stays_blurred(
     engine: EmbeddedFaceEngine, template: bytes, couple: list[Frame], fit: Fit
 ) -> None:
-    session = engine.open(FaceSettings(max_faces=1), template)
+    session = engine.open(FaceSettings(max_faces=1), [template])
     frames = []
     for i, frame in enumerate(couple):
         moved = np.full((600, 768, 3), 90, np.uint8)
@@ -128,7 +128,7 @@ def test_a_bystander_who_moves_stays_blurred(
 def test_bystanders_are_shown_when_the_settings_say_so(
     engine: EmbeddedFaceEngine, template: bytes, couple: list[Frame]
 ) -> None:
-    session = engine.open(FaceSettings(max_faces=1, bystanders=Bystanders.SHOW), template)
+    session = engine.open(FaceSettings(max_faces=1, bystanders=Bystanders.SHOW), [template])
     for before, after in zip(couple, play(engine, session, couple), strict=True):
         np.testing.assert_array_equal(woman_of(before), woman_of(after.frame))
 
@@ -136,7 +136,7 @@ def test_bystanders_are_shown_when_the_settings_say_so(
 def test_two_faces_are_both_swapped_where_two_may_be(
     engine: EmbeddedFaceEngine, clip: list[Frame], couple: list[Frame], fit: Fit
 ) -> None:
-    session = engine.open(FaceSettings(max_faces=2), engine.enrol(clip[0]))
+    session = engine.open(FaceSettings(max_faces=2), [engine.enrol(clip[0])] * 2)
     for before, after in zip(couple, play(engine, session, couple), strict=True):
         assert after.faces == 2
         assert leak_ssim(woman_of(before), woman_of(after.frame), fit(woman_of(before))) < LEAK_SSIM
@@ -148,7 +148,7 @@ def test_a_visitor_is_covered_from_the_first_detection(
     alone = couple[0].copy()
     alone[:, 512:] = 90
     frames = [alone] * 7 + couple
-    results = play(engine, engine.open(FaceSettings(max_faces=1), template), frames)
+    results = play(engine, engine.open(FaceSettings(max_faces=1), [template]), frames)
     first = next(i for i in range(7, len(frames)) if results[i].detector_ran)
     assert first - 7 < 5
     for before, after in zip(frames[first:], results[first:], strict=True):
@@ -157,7 +157,7 @@ def test_a_visitor_is_covered_from_the_first_detection(
 
 def test_who_wears_nothing_is_covered(engine: EmbeddedFaceEngine, couple: list[Frame], fit: Fit) -> None:
     """Bystanders too, whatever the settings."""
-    session = engine.open(FaceSettings(bystanders=Bystanders.SHOW), None)
+    session = engine.open(FaceSettings(bystanders=Bystanders.SHOW), [])
     for before, after in zip(couple, play(engine, session, couple), strict=True):
         assert after.outcome is FaceOutcome.COVERED
         assert after.faces == 0
@@ -166,7 +166,7 @@ def test_who_wears_nothing_is_covered(engine: EmbeddedFaceEngine, couple: list[F
 
 
 def test_the_input_is_not_modified(engine: EmbeddedFaceEngine, template: bytes, couple: list[Frame]) -> None:
-    session = engine.open(FaceSettings(on_miss=OnMiss.FREEZE), template)
+    session = engine.open(FaceSettings(on_miss=OnMiss.FREEZE), [template])
     for frame in couple[:2]:
         before = frame.copy()
         play(engine, session, [frame])
@@ -175,7 +175,7 @@ def test_the_input_is_not_modified(engine: EmbeddedFaceEngine, template: bytes, 
 
 def test_a_time_jump_starts_over(engine: EmbeddedFaceEngine, template: bytes, clip: list[Frame]) -> None:
     """After half a second without a frame, and when time runs backwards, the detector looks afresh."""
-    session = engine.open(FaceSettings(), template)
+    session = engine.open(FaceSettings(), [template])
     for pts_us, detects in [(0, True), (FRAME_US, False), (600_000, True), (633_000, False), (100, True)]:
         (result,) = engine.process([(session, clip[0], pts_us)])
         assert result.detector_ran is detects
@@ -183,7 +183,7 @@ def test_a_time_jump_starts_over(engine: EmbeddedFaceEngine, template: bytes, cl
 
 
 def test_detection_keeps_its_rhythm(engine: EmbeddedFaceEngine, template: bytes, clip: list[Frame]) -> None:
-    results = play(engine, engine.open(FaceSettings(), template), clip[:20])
+    results = play(engine, engine.open(FaceSettings(), [template]), clip[:20])
     assert [result.detector_ran for result in results] == [i % 5 == 0 for i in range(20)]
 
 
@@ -193,7 +193,7 @@ def covers(result_frame: Frame, raw: Frame) -> bool:
 
 def broken(session: Session) -> None:
     """Leave the session with an identity that cannot be drawn."""
-    session.identity = None if session.identity is None else type(session.identity)(levels=())
+    session.worn = [identity and type(identity)(levels=()) for identity in session.worn]
 
 
 @pytest.mark.parametrize("on_miss", list(OnMiss))
@@ -201,9 +201,9 @@ def test_an_error_covers_the_frame(
     engine: EmbeddedFaceEngine, template: bytes, clip: list[Frame], on_miss: OnMiss
 ) -> None:
     """Also where misses would pass, and without disturbing another session of the same call."""
-    sick = engine.open(FaceSettings(on_miss=on_miss), template)
+    sick = engine.open(FaceSettings(on_miss=on_miss), [template])
     broken(sick)
-    well = engine.open(FaceSettings(), template)
+    well = engine.open(FaceSettings(), [template])
     covered, swapped = engine.process([(sick, clip[0], 0), (well, clip[0], 0)])
     assert covered.outcome is FaceOutcome.COVERED
     assert covers(covered.frame, clip[0])

@@ -17,7 +17,7 @@ def test_a_frame_of_another_size_is_detected_and_swapped_at_once(
     engine: EmbeddedFaceEngine, template: bytes, clip: list[Frame], first: int
 ) -> None:
     """Places of another size mean nothing; the face is found again on the very frame that changed."""
-    session = engine.open(FaceSettings(), template)
+    session = engine.open(FaceSettings(), [template])
     number = itertools.count()
     for size in LADDER:
         for nth in range(3):

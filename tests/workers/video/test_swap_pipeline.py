@@ -76,7 +76,7 @@ def source(template: bytes) -> SourceFace:
 
 
 def session(mesh: FaceMesh, source: SourceFace, on_miss: OnMiss = OnMiss.BLUR) -> SwapSession[SourceFace]:
-    return SwapSession(FaceSettings(on_miss=on_miss), source, MeshTracker(mesh, 1))
+    return SwapSession(FaceSettings(on_miss=on_miss), [source], MeshTracker(mesh, 1))
 
 
 @pytest.mark.parametrize("on_miss", list(OnMiss))

@@ -47,7 +47,7 @@ def test_no_frame_leaks_in_poor_pictures(
     engine: EmbeddedFaceEngine, template: bytes, clip: list[Frame], fit: Fit, how: str
 ) -> None:
     frames = [degraded(frame, how) for frame in clip[::24]]
-    for before, after in zip(frames, play(engine, engine.open(FaceSettings(), template), frames), strict=True):
+    for before, after in zip(frames, play(engine, engine.open(FaceSettings(), [template]), frames), strict=True):
         assert leak_ssim(before, after.frame, fit(before)) < LEAK_SSIM
 
 
@@ -95,7 +95,7 @@ def test_the_rim_shows_no_seam(clip: list[Frame], swapped: list[FaceResult], fit
 
 def test_a_still_face_stays_still(engine: EmbeddedFaceEngine, template: bytes, clip: list[Frame], fit: Fit) -> None:
     """Camera noise alone must not make the face tremble: it moves no more than the noise itself does."""
-    session = engine.open(FaceSettings(), template)
+    session = engine.open(FaceSettings(), [template])
     noise = np.random.default_rng(2)
     frames = [np.clip(clip[0] + noise.normal(0, 3, clip[0].shape), 0, 255).astype(np.uint8) for _ in range(20)]
     shown = [result.frame for result in play(engine, session, frames)][5:]
@@ -126,7 +126,7 @@ def test_colour_is_stable(swapped: list[FaceResult], clip: list[Frame], fit: Fit
 
 
 def test_the_frame_size_may_change(engine: EmbeddedFaceEngine, template: bytes, clip: list[Frame], fit: Fit) -> None:
-    session = engine.open(FaceSettings(), template)
+    session = engine.open(FaceSettings(), [template])
     for number, (height, width) in enumerate(
         [(512, 512), (384, 384), (256, 256), (720, 1280), (1080, 1920), (512, 512)]
     ):
@@ -146,7 +146,7 @@ def test_a_face_cut_by_the_edge_does_not_leak(
 ) -> None:
     move = np.array([[1, 0, shift[0]], [0, 1, shift[1]]], np.float64)
     frame = np.asarray(cv2.warpAffine(clip[0], move, (512, 512)), np.uint8)
-    (result,) = play(engine, engine.open(FaceSettings(), template), [frame])
+    (result,) = play(engine, engine.open(FaceSettings(), [template]), [frame])
     landmarks = fit(clip[0])
     landmarks[:, :2] += f32(shift)
     assert leak_ssim(frame, result.frame, landmarks) < LEAK_SSIM

@@ -67,4 +67,4 @@ def test_a_huge_blob_is_refused_unread() -> None:
 
 def test_open_refuses_what_is_not_a_template(engine: EmbeddedFaceEngine) -> None:
     with pytest.raises(InputRejected, match="template cannot be used"):
-        engine.open(FaceSettings(), b"not a template")
+        engine.open(FaceSettings(), [b"not a template"])

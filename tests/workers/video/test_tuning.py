@@ -1,5 +1,7 @@
 """The rung in force and a live change of fidelity reach the engine's session with the next frame."""
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 
@@ -21,8 +23,8 @@ class Opened(Faces):
         super().__init__()
         self.session = Session()
 
-    def open(self, settings: FaceSettings, template: bytes | None) -> FaceSession:
-        del settings, template
+    def open(self, settings: FaceSettings, worn: Sequence[bytes | None]) -> FaceSession:
+        del settings, worn
         return self.session
 
 
