@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from ops.commands.common import LOCAL_USER, connected, emit, json_option, run, start
@@ -127,7 +128,8 @@ async def _list(*, as_json: bool) -> None:
     def human(console: Console) -> None:
         table = Table("id", "label", "kinds", "subject", "granted to", "expires", "revoked")
         for record in rows:
-            table.add_row(*(", ".join(value) if isinstance(value, list) else str(value) for value in record.values()))
+            cells = (", ".join(value) if isinstance(value, list) else str(value) for value in record.values())
+            table.add_row(*map(escape, cells))  # labels are what people like them to be
         console.print(table if rows else "no identities")
 
     emit(rows, as_json=as_json, human=human)
