@@ -4,12 +4,14 @@
 one even where the models are there: a swap is 349 GFLOP, seconds a face, and a live stream that arrives late is a
 worse answer than a simpler swap. `neural` takes it wherever it can run at all, or says what is missing.
 
-What loads an engine reads and hashes every model once: half a gigabyte takes seconds. Commands that start others, or
-only explain, read the models to check them, before anything runs.
+What loads an engine reads and hashes every model once, and runs what it hashed: half a gigabyte takes a second.
+Commands that start others, or only explain, hash the models before anything runs: a worker that cannot load them would
+be started again for ever.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Protocol, TypeVar
 
@@ -17,7 +19,7 @@ import structlog
 
 from ops.settings import Settings
 from ops.warm_up import warm_face, warm_voice
-from schemas.errors import Misconfigured, ModelMissing
+from schemas.errors import EnrolmentRefused, Misconfigured, ModelMissing, ModelRefused
 from workers.models import manifest
 from workers.models.store import ModelStore
 from workers.video.engine import FaceEngine, Frame
@@ -57,6 +59,14 @@ def face_models(settings: Settings) -> tuple[str, ...]:
     return _there(settings, needed, "face")
 
 
+def swap_models(settings: Settings) -> tuple[str, ...]:
+    """Return the models that swapping takes with these settings; enrolment does with less. Raises `ModelMissing`."""
+    segmenter = (manifest.SEGMENTER,) if settings.occlusion else ()
+    enhanced = settings.codeformer_every and model_store(settings).has(manifest.CODEFORMER)
+    enhancer = (manifest.CODEFORMER,) if enhanced else ()
+    return (*face_models(settings), *_there(settings, segmenter, "occlusion"), *enhancer)
+
+
 def voice_models(settings: Settings) -> tuple[str, ...]:
     """Return the models that the neural voice engine cannot do without, the voice last.
 
@@ -66,17 +76,34 @@ def voice_models(settings: Settings) -> tuple[str, ...]:
     return (*_there(settings, (manifest.CONTENT_ENCODER, *pitch), "voice"), _voice(settings))
 
 
+def speech_models(settings: Settings) -> tuple[str, ...]:
+    """Return the models that speaking takes with these settings; enrolment does with less.
+
+    Raises as `voice_models` does, and `Misconfigured` when a package that opens them is not installed.
+    """
+    models = voice_models(settings)
+    index = _index(settings, models[-1])
+    needed = {"onnx": True, "swift_f0": settings.voice_f0 == "swiftf0", "faiss": bool(index)}
+    missing = [package for package, wanted in needed.items() if wanted and find_spec(package) is None]
+    if missing:
+        raise Misconfigured(
+            f"the neural voice needs {', '.join(missing)}, which the default installation has not; install the extra "
+            "neural (gpu, where onnxruntime-gpu is): pip install -e '.[neural]'"
+        )
+    return (*models, index) if index else models
+
+
 def choose_face(settings: Settings) -> EngineChoice:
     """Return the face engine that `settings` lead to, with every model it needs read and checked; opens none.
 
     Raises `ModelMissing`, `ModelRefused` or `Misconfigured` when the neural one is asked for and cannot run.
     """
-    return _choose("MIRAGE_ENGINE", settings.engine, settings, face_models, verify=True)
+    return _choose("MIRAGE_ENGINE", settings.engine, settings, swap_models, verify=True)
 
 
 def choose_voice(settings: Settings) -> EngineChoice:
     """Return the voice engine that `settings` lead to; raises as `choose_face` does."""
-    return _choose("MIRAGE_VOICE_ENGINE", settings.voice_engine, settings, voice_models, verify=True)
+    return _choose("MIRAGE_VOICE_ENGINE", settings.voice_engine, settings, speech_models, verify=True)
 
 
 def face_engine(settings: Settings) -> FaceEngine:
@@ -85,16 +112,16 @@ def face_engine(settings: Settings) -> FaceEngine:
     Raises as `choose_face` does, and when a graph does not pass its tests. With `auto` either leads to the embedded
     engine instead, and the log says why.
     """
-    choice, neural = _loaded("MIRAGE_ENGINE", settings.engine, settings, face_models, neural_face)
+    choice, neural = _loaded("MIRAGE_ENGINE", settings.engine, settings, swap_models, neural_face)
     log.info("face engine", engine=choice.engine, reason=choice.reason)
-    return warm_face(neural or embedded_face())
+    return neural or warm_face(embedded_face())
 
 
 def voice_engine(settings: Settings) -> VoiceEngine:
     """Return the chosen voice engine, warm; see `face_engine`."""
-    choice, neural = _loaded("MIRAGE_VOICE_ENGINE", settings.voice_engine, settings, voice_models, neural_voice)
+    choice, neural = _loaded("MIRAGE_VOICE_ENGINE", settings.voice_engine, settings, speech_models, neural_voice)
     log.info("voice engine", engine=choice.engine, reason=choice.reason)
-    return warm_voice(neural or embedded_voice())
+    return neural or warm_voice(embedded_voice())
 
 
 def embedded_face() -> FaceEngine:
@@ -112,24 +139,46 @@ def embedded_voice() -> VoiceEngine:
 
 
 def neural_face(settings: Settings) -> FaceEngine:
-    """Return the neural face engine."""
+    """Return the neural face engine, warm: what it then holds of a GPU is what it needs.
+
+    Raises `ModelRefused` where what detects and recognises faces does not do so on this device.
+    """
     from workers.models.runtime import Runtime  # noqa: PLC0415 - as above
     from workers.video.neural.codeformer import load_codeformer  # noqa: PLC0415
     from workers.video.neural.engine import load_neural_face  # noqa: PLC0415
     from workers.video.neural.inswapper import SwapOptions  # noqa: PLC0415
+    from workers.video.neural.occluder import load_occluder  # noqa: PLC0415
 
     store = model_store(settings)
     runtime = Runtime(
         settings.provider, cache_dir=models_folder(settings) / "cache", cuda_graphs=bool(settings.cuda_graphs)
     )
     enhancer = load_codeformer(store, runtime, fidelity=settings.codeformer_fidelity, every=settings.codeformer_every)
-    return load_neural_face(
+    engine = load_neural_face(
         store,
         runtime,
         inswapper=SWAPPERS[settings.inswapper],
         options=SwapOptions(light=settings.swap_light, keep_mouth=bool(settings.swap_keep_mouth)),
-        enhancer=enhancer,
+        enhancer=load_occluder(store, runtime, enhancer) if settings.occlusion else enhancer,
     )
+    try:
+        warm_face(engine)
+    except EnrolmentRefused as error:
+        raise ModelRefused(
+            f"on {runtime.provider} the detector and recogniser do not know the shipped portrait: {error}; "
+            "try another MIRAGE_PROVIDER"
+        ) from error
+    runtime.settle()
+    return engine
+
+
+def occlusion(settings: Settings) -> str:
+    """Return in one sentence whether what lies before a face stays before its swap, and what it would take."""
+    if not settings.occlusion:
+        return "none: MIRAGE_OCCLUSION is 0"
+    if not model_store(settings).has(manifest.SEGMENTER):
+        return f"none: no {manifest.SEGMENTER} (`mirage models pull occlusion`)"
+    return "hands, hair and things before a face stay before it, where the neural engine runs"
 
 
 def enhancement(settings: Settings) -> str:
@@ -142,17 +191,18 @@ def enhancement(settings: Settings) -> str:
 
 
 def neural_voice(settings: Settings) -> VoiceEngine:
-    """Return the neural voice engine."""
+    """Return the neural voice engine, warm; see `neural_face`."""
     from workers.models.runtime import Runtime  # noqa: PLC0415 - as above
     from workers.voice.neural.engine import load_neural_voice  # noqa: PLC0415
     from workers.voice.neural.settings import NeuralVoiceSettings  # noqa: PLC0415
 
     store, voice = model_store(settings), _voice(settings)
-    return load_neural_voice(
+    # No CUDA graphs: a window's length follows the chunk size, which the policy changes on the way, and each length
+    # would be recorded in the middle of a stream. The voice's networks run unbound, which is never recorded.
+    runtime = Runtime(settings.provider, cache_dir=models_folder(settings) / "cache")
+    engine = load_neural_voice(
         store,
-        # No CUDA graphs: a window's length follows the chunk size, which the policy changes on the way, and each length
-        # would be recorded in the middle of a stream. The voice's networks run unbound, which is never recorded.
-        Runtime(settings.provider, cache_dir=models_folder(settings) / "cache"),
+        runtime,
         voice=voice,
         f0=settings.voice_f0,
         index=_index(settings, voice),
@@ -162,8 +212,12 @@ def neural_voice(settings: Settings) -> VoiceEngine:
             formant_semitones=settings.voice_formants,
             index_rate=settings.voice_index_rate,
             fixed_noise=bool(settings.voice_fixed_noise),
+            fixed_blocks=bool(settings.voice_fixed_blocks),
         ),
     )
+    warm_voice(engine)
+    runtime.settle()
+    return engine
 
 
 def _index(settings: Settings, voice: str) -> str:
@@ -273,7 +327,7 @@ def _choose(
                 f"{variable}=neural forces it",
             )
         for name in needed if verify else ():
-            model_store(settings).read(name)
+            model_store(settings).check(name)
     except Misconfigured as error:
         return _instead(variable, asked, error)
     where = runtime.provider if runtime.accelerated else f"{runtime.provider}, far from real time"

@@ -135,7 +135,7 @@ class Settings:
     engine: str = _setting("auto", _one_of(*ENGINES), "face engine; auto: neural where its models and a GPU are")
     voice_engine: str = _setting("auto", _one_of(*ENGINES), "voice engine; auto: as above")
     provider: str = _setting("auto", _one_of("auto", *PROVIDERS), "what runs neural graphs; auto: the best that does")
-    cuda_graphs: int = _setting(0, _whole(0, 1), "1: record neural face graphs once, replay them, on CUDA, TensorRT")
+    cuda_graphs: int = _setting(0, _whole(0, 1), "1: record neural face graphs once and replay them, on CUDA")
     models_dir: Path | None = _setting(None, _path, "model store; absent: models in the data directory")
     model_mirror: str | None = _setting(
         None, _optional, "folder or URL that models are pulled from, in place of theirs"
@@ -145,6 +145,7 @@ class Settings:
     inswapper: str = _setting("fp16", _one_of("fp16", "fp32"), "precision of the neural swap; never changed silently")
     swap_light: float = _setting(0.0, _between(0, 1), "how far neural faces take on the performer's light and colours")
     swap_keep_mouth: int = _setting(0, _whole(0, 1), "1: the performer's own mouth stays in the neural swap")
+    occlusion: int = _setting(0, _whole(0, 1), "1: hands, hair and things before a neural face stay before it")
     voice_model: str | None = _setting(None, _optional, "neural voice that is spoken with; absent: the only one there")
     voice_f0: Literal["rmvpe", "swiftf0", "embedded"] = _setting(
         "rmvpe", _one_of("rmvpe", "swiftf0", "embedded"), "what measures pitch for the neural voice"
@@ -157,6 +158,7 @@ class Settings:
     voice_formants: float = _setting(0.0, _between(-6, 6), "by which formants of the neural voice move, semitones")
     voice_index_rate: float = _setting(0.0, _between(0, 1), "how far content is pulled to the neural voice's own")
     voice_fixed_noise: int = _setting(0, _whole(0, 1), "1: the neural voice's noise follows the frame, replay is exact")
+    voice_fixed_blocks: int = _setting(0, _whole(0, 1), "1: what the neural voice says does not depend on chunks; dear")
     video_workers: int = _setting(1, _whole(0, 64), "video worker processes of `mirage up`")
     voice_workers: int = _setting(1, _whole(0, 64), "voice worker processes of `mirage up`")
     record_workers: int = _setting(1, _whole(0, 64), "record worker processes of `mirage up`")

@@ -161,14 +161,21 @@ class Acceptance(Report, frozen=True, kw_only=True):
 
 
 class Gpu(Report, frozen=True, kw_only=True):
-    """Memory of the worker's GPU in bytes; all None where the engine computes on the CPU."""
+    """Memory of the worker's GPU in bytes, as its driver tells; all None where the engine computes on the CPU.
+
+    What an engine's allocator has handed out of what it holds, and its largest free block, nobody tells. Recordings of
+    older builds have fields for that, `allocated`, `reserved` and `largest_free`, which were never filled.
+    """
 
     kind: str
     """Kind of the worker: `video` or `voice`."""
-    allocated: int | None = None
-    reserved: int | None = None
-    largest_free: int | None = None
-    """Largest free block: far below `reserved - allocated`, memory is fragmented."""
+    held: int | None = None
+    """By the worker's process; None where the driver does not say, as in some containers."""
+    grown: int | None = None
+    """Change of `held` since the engine was warm. Shapes are settled by then: what grows, fragments or leaks."""
+    used: int | None = None
+    """By all processes on that GPU."""
+    total: int | None = None
 
 
 class ArchiveStatus(Report, frozen=True, kw_only=True):

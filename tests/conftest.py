@@ -18,7 +18,7 @@ settings.register_profile("mirage", deadline=None)
 settings.load_profile("mirage")
 
 
-_NEEDS = {"neural_peers": ("torch", "insightface", "onnxscript"), "rerun": ("rerun",)}
+_NEEDS = {"neural_peers": ("torch", "insightface", "onnxscript", "faiss"), "rerun": ("rerun",)}
 """Marker → packages that its tests need and Mirage itself does not."""
 
 

@@ -11,6 +11,7 @@ Reports ride with an outcome, in its round trip: a session that is not fed says 
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any, Protocol, runtime_checkable
 
 from schemas.events import Acceptance, AudioProcessed, Backlog, Detections, Gpu, Outcome, Report, VideoProcessed
@@ -23,12 +24,25 @@ BACKLOG_EVERY_US = 1_000_000
 MEMORY_EVERY_US = 10_000_000
 
 
+@dataclass(frozen=True, slots=True)
+class GpuFigures:
+    """Memory of one GPU (or of the slice of one that is this process's) in bytes."""
+
+    held: int | None
+    """By this process: weights, buffers, what its allocators keep, the driver's own. None where nobody tells."""
+    grown: int | None
+    """By which `held` has changed since the engine was warm. None where `held` is."""
+    used: int
+    """By all processes, and the driver."""
+    total: int
+
+
 @runtime_checkable
 class MemoryFigures(Protocol):
     """What an engine that computes on a GPU offers beside its own contract."""
 
-    def memory(self) -> tuple[int, int, int] | None:
-        """Return bytes allocated, reserved and in the largest free block; None while it computes on the CPU.
+    def memory(self) -> GpuFigures | None:
+        """Return the last figures known; None while there are none, as on a CPU.
 
         It is called from the event loop: it must neither wait nor compute.
         """
@@ -72,9 +86,8 @@ class Reports:
                 due.append(self._make(Acceptance, **acceptance))
         return due
 
-    def _gpu(self, memory: tuple[int, int, int] | None) -> Report:
-        allocated, reserved, largest_free = memory or (None, None, None)
-        return self._make(Gpu, kind=self._kind.value, allocated=allocated, reserved=reserved, largest_free=largest_free)
+    def _gpu(self, memory: GpuFigures | None) -> Report:
+        return self._make(Gpu, kind=self._kind.value, **({} if memory is None else asdict(memory)))
 
     def _make(self, report: Callable[..., Report], **fields: Any) -> Report:
         self._seq += 1

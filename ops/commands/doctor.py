@@ -11,11 +11,12 @@ import click
 import cv2
 import onnxruntime as ort
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from ops.commands.common import emit, json_option, run, start
 from ops.embedded_server import find_binary
-from ops.engines import EngineChoice, choose_face, choose_voice, enhancement, model_store
+from ops.engines import EngineChoice, choose_face, choose_voice, enhancement, model_store, occlusion
 from ops.installation import Installation
 from ops.settings import Settings, explain, redacted
 from ops.wiring import check_planes, open_planes
@@ -42,11 +43,11 @@ def doctor(*, as_json: bool) -> None:
     def human(console: Console) -> None:
         table = Table("check", "", "detail")
         for what, ok, detail in checks:
-            table.add_row(what, "[green]ok[/]" if ok else "[red]FAILED[/]", detail)
+            table.add_row(what, "[green]ok[/]" if ok else "[red]FAILED[/]", escape(detail))
         console.print(table)
         table = Table("setting", "value", "from", "meaning")
         for row in rows:
-            table.add_row(row.name, row.value, row.source, row.meaning)
+            table.add_row(*map(escape, (row.name, row.value, row.source, row.meaning)))
         console.print(table)
 
     emit(report, as_json=as_json, human=human)
@@ -65,6 +66,7 @@ async def _check(settings: Settings, checks: list[Check]) -> None:
         ("neural provider", lambda: _provider(settings)),
         ("face engine", lambda: _engine(choose_face(settings))),
         ("face enhancer", lambda: enhancement(settings)),
+        ("face occlusion", lambda: occlusion(settings)),
         ("voice engine", lambda: _engine(choose_voice(settings))),
     )
     for what, probe in probes:

@@ -18,8 +18,8 @@ from ops.enrolment import decode_image, decode_wav
 from ops.settings import Settings, read
 from ops.shipped_media import media_file
 from schemas.errors import Misconfigured, ModelMissing, ModelRefused
-from tests.workers.video.neural.standins import detector_graph, recogniser_graph, swapper_graph
-from tests.workers.voice.neural.standins import encoder, pitch_finder
+from tests.workers.video.neural.standins import detector_graph, recogniser_graph, segmenter_graph, swapper_graph
+from tests.workers.voice.neural.standins import encoder, pitch_finder, times
 from tests.workers.voice.neural.standins import voice as synthesiser
 from workers.models import manifest
 from workers.models.runtime import Runtime
@@ -120,7 +120,7 @@ def test_neural_where_it_can_run_swaps_a_face_that_was_enrolled_without_its_swap
     templates = {maker.name: maker.enrol(portrait) for maker in face_enrollers(neural)}
     assert set(templates) == {"embedded", "neural"}
     assert templates["neural"] == engine.enrol(portrait)
-    session = engine.open(FaceSettings(), templates["neural"])
+    session = engine.open(FaceSettings(), [templates["neural"]])
     assert engine.process([(session, np.ascontiguousarray(portrait), 0)])[0].faces == 1
 
 
@@ -133,9 +133,21 @@ def test_a_swapper_that_gives_black_is_refused_when_it_is_loaded(faces: Settings
 def swapped(settings: Settings) -> Frame:
     engine = face_engine(settings)
     portrait = np.ascontiguousarray(decode_image(media_file("portrait.png").read_bytes()))
-    (result,) = engine.process([(engine.open(FaceSettings(), engine.enrol(portrait)), portrait, 0)])
+    (result,) = engine.process([(engine.open(FaceSettings(), [engine.enrol(portrait)]), portrait, 0)])
     assert result.faces == 1
     return result.frame
+
+
+@pytest.mark.usefixtures("on_gpu")
+def test_a_recogniser_that_knows_nobody_here_is_refused_when_it_is_loaded(faces: Settings) -> None:
+    put(engines.model_store(faces), **{manifest.RECOGNISER: times(recogniser_graph(), 0.0)})
+    with pytest.raises(ModelRefused, match=r"on cpu .* do not know the shipped portrait: .*MIRAGE_PROVIDER"):
+        face_engine(replace(faces, engine="neural"))
+    with capture_logs() as lines:
+        assert face_engine(faces).name == "embedded"
+    assert (
+        "do not know the shipped portrait" in next(line for line in lines if line["event"] == "face engine")["reason"]
+    )
 
 
 @pytest.mark.parametrize("variable", ["MIRAGE_SWAP_LIGHT", "MIRAGE_SWAP_KEEP_MOUTH"])
@@ -250,6 +262,30 @@ def test_doctor_says_which_engine_runs_and_why(tmp_path: Path) -> None:
     code, out, _ = mirage(tmp_path, "doctor", MIRAGE_ENGINE="neural")
     assert code == 1
     assert "MIRAGE_ENGINE=neural cannot run" in out
+
+
+def test_a_segmenter_that_is_asked_for_and_missing_is_said_and_can_be_pulled(faces: Settings) -> None:
+    asked = replace(faces, engine="neural", occlusion=1)
+    with pytest.raises(ModelMissing, match=r"selfie_multiclass_256x256\.onnx not in .*`mirage models pull occlusion`"):
+        choose_face(asked)
+    assert "`mirage models pull occlusion`" in engines.occlusion(asked)
+    assert manifest.GROUPS["occlusion"] == (manifest.SEGMENTER,)
+    assert {maker.name for maker in face_enrollers(asked)} == {"embedded", "neural"}  # enrolment needs none
+    assert choose_face(replace(asked, occlusion=0)).engine == "neural"
+    assert engines.occlusion(faces) == "none: MIRAGE_OCCLUSION is 0"
+
+
+def test_an_engine_with_a_segmenter_swaps_and_one_that_is_another_graph_is_refused(faces: Settings) -> None:
+    asked, store = replace(faces, engine="neural", occlusion=1), engines.model_store(faces)
+    put(store, **{manifest.SEGMENTER: segmenter_graph()})
+    assert "stay before it" in engines.occlusion(asked)
+    engine = face_engine(asked)
+    portrait = decode_image(media_file("portrait.png").read_bytes())
+    (result,) = engine.process([(engine.open(FaceSettings(), [engine.enrol(portrait)]), portrait, 0)])
+    assert (result.faces, "enhance" in result.stages_us) == (1, True)
+    put(store, **{manifest.SEGMENTER: segmenter_graph(side=144)})
+    with pytest.raises(ModelRefused, match=r"selfie_multiclass_256x256\.onnx is not MediaPipe's multiclass selfie"):
+        face_engine(asked)
 
 
 def test_what_doctor_says_of_the_enhancer_can_be_pulled(settings: Settings) -> None:

@@ -1,8 +1,9 @@
 """What media tasks report beside outcomes: what it says, how often, and in whose name."""
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 
+import msgspec
 import pytest
 
 from schemas.events import (
@@ -14,11 +15,13 @@ from schemas.events import (
     Outcome,
     Report,
     VideoProcessed,
+    metric_events,
 )
 from schemas.ids import EntryId
+from schemas.message import encode
 from schemas.names import Kind
 from tests.workers.stage import Stage
-from workers.reports import beyond
+from workers.reports import GpuFigures, beyond
 from workers.tallies import AcceptanceTally, DetectorTally
 
 
@@ -39,9 +42,9 @@ class SteppedClock:
 class Card:
     """An engine that knows its memory."""
 
-    figures: tuple[int, int, int] | None
+    figures: GpuFigures | None
 
-    def memory(self) -> tuple[int, int, int] | None:
+    def memory(self) -> GpuFigures | None:
         return self.figures
 
 
@@ -98,16 +101,24 @@ async def test_sound_reports_how_many_chunks_were_fast_enough(stage: Stage) -> N
     assert {one.audio is None for one in found if isinstance(one, Backlog)} == {False}
 
 
-@pytest.mark.parametrize("figures", [(5, 9, 3), None])
+@pytest.mark.parametrize("figures", [GpuFigures(5, -2, 9, 30), GpuFigures(None, None, 9, 30), None])
 async def test_memory_is_reported_on_opening_and_every_ten_seconds_where_there_are_figures(
-    stage: Stage, figures: tuple[int, int, int] | None
+    stage: Stage, figures: GpuFigures | None
 ) -> None:
     await fed(stage, SteppedClock(), seconds=21, engine=Card(figures))
     found = [one for one in await said(stage) if isinstance(one, Gpu)]
     assert len(found) == (1 if figures is None else 3)
     assert {one.kind for one in found} == {"video"}
-    expected = figures or (None, None, None)
-    assert {(one.allocated, one.reserved, one.largest_free) for one in found} == {expected}
+    expected = (None, None, None, None) if figures is None else astuple(figures)
+    assert {(one.held, one.grown, one.used, one.total) for one in found} == {expected}
+    assert all(metric_events.decode(encode(one)) == one for one in found)
+
+
+def test_memory_in_recordings_of_older_builds_is_absent() -> None:
+    """They had other fields, which nothing filled."""
+    fields = {"t": "gpu", "v": 1, "producer": "w", "seq": 1, "kind": "video"}
+    old = fields | {"allocated": None, "reserved": None, "largest_free": None}
+    assert metric_events.decode(msgspec.msgpack.encode(old)) == Gpu(producer="w", seq=1, kind="video")
 
 
 async def test_the_backlog_is_what_waits_behind_the_input_in_hand(stage: Stage) -> None:

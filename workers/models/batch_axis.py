@@ -13,27 +13,38 @@ from numpy.typing import NDArray
 
 from schemas.errors import ModelRefused
 from workers.models.contract import GraphContract
-from workers.models.protobuf import LENGTH, Field, Malformed, delimited, fields, number, signed, varints
+from workers.models.graph_parts import (
+    GRAPH,
+    INITIALIZER,
+    INPUT,
+    INT64,
+    NODE,
+    OUTPUT,
+    VALUE_INFO,
+    int64_tensor,
+    new_node,
+    text_of,
+)
+from workers.models.protobuf import LENGTH, Field, Malformed, delimited, fields, signed, varints
+from workers.models.providers import Profile
 from workers.models.runtime import Network, Runtime
 
 AXIS = "batch"
 TOLERANCE = 1e-2
 """Largest difference allowed, as a share of the output's peak: kernels may differ by batch size, faces may not mix."""
 
-_GRAPH = 7  # of ModelProto
-_NODE, _INITIALIZER, _INPUT, _OUTPUT, _VALUE_INFO = 1, 5, 11, 12, 13  # of GraphProto
-_INT64 = 7  # of TensorProto.DataType
-_INT_ATTRIBUTE = 2  # of AttributeProto.AttributeType
 _SHAPE_INPUT = {"Reshape": 1, "Resize": 3}
 """Node type → position of the input that is a shape."""
 
 
-def open_batched(runtime: Runtime, graph: bytes, contract: GraphContract, *, label: str) -> Network:
-    """Open `graph` so that its first axis takes any batch; `contract` has None there.
+def open_batched(
+    runtime: Runtime, graph: bytes, contract: GraphContract, *, label: str, profile: Profile | None = None
+) -> Network:
+    """Open `graph` so that its first axis takes any batch; `contract` has None there. `profile`: see `Runtime.open`.
 
     Raises `ModelRefused` naming `label` when the graph cannot be changed or mixes the members of a batch.
     """
-    network = runtime.open(free_first_axis(graph, label=label), contract, label=label)
+    network = runtime.open(free_first_axis(graph, label=label), contract, label=label, profile=profile)
     check_batch(network, label=label)
     return network
 
@@ -42,7 +53,7 @@ def free_first_axis(graph: bytes, *, label: str) -> bytes:
     """Return `graph` with a free first axis. Raises `ModelRefused` when it is locked to another length than 1."""
     try:
         return b"".join(
-            delimited(_GRAPH, _free(field.data, label)) if field.number == _GRAPH else bytes(field.raw)
+            delimited(GRAPH, _free(field.data, label)) if field.number == GRAPH else bytes(field.raw)
             for field in fields(graph)
         )
     except Malformed as error:
@@ -80,18 +91,18 @@ def check_batch(network: Network, *, label: str) -> None:
 
 def _free(graph: memoryview, label: str) -> bytes:
     parts = list(fields(graph))
-    initializers = {_name(part.data, 8): part.data for part in parts if part.number == _INITIALIZER}
-    inputs = {_name(part.data, 1) for part in parts if part.number == _INPUT} - set(initializers)
-    nodes = [_Node(part.data) for part in parts if part.number == _NODE]
+    initializers = {text_of(part.data, 8): part.data for part in parts if part.number == INITIALIZER}
+    inputs = {text_of(part.data, 1) for part in parts if part.number == INPUT} - set(initializers)
+    nodes = [_Node(part.data) for part in parts if part.number == NODE]
     constants = initializers | {node.outputs[0]: node.constant for node in nodes if node.constant is not None}
     batched = _reached(nodes, inputs)
     out: list[bytes] = []
     for part in parts:
-        if part.number == _VALUE_INFO:
+        if part.number == VALUE_INFO:
             continue
-        if part.number == _OUTPUT or (part.number == _INPUT and _name(part.data, 1) not in initializers):
+        if part.number == OUTPUT or (part.number == INPUT and text_of(part.data, 1) not in initializers):
             out.append(delimited(part.number, _free_value(part.data, label)))
-        elif part.number == _NODE:
+        elif part.number == NODE:
             out += _free_node(part, constants, batched, label)
         else:
             out.append(bytes(part.raw))
@@ -148,36 +159,27 @@ def _free_node(part: Field, constants: dict[str, memoryview], batched: set[str],
     name = f"{node.outputs[0]}__{AXIS}"
     names = [name if at == position else given for at, given in enumerate(node.inputs)]
     rest = b"".join(bytes(field.raw) for field in fields(part.data) if field.number != 1)
-    renamed = delimited(_NODE, b"".join(delimited(1, given.encode()) for given in names) + rest)
+    renamed = delimited(NODE, b"".join(delimited(1, given.encode()) for given in names) + rest)
     if node.op == "Reshape":
         if -1 in shape and node.allow_zero:
             raise ModelRefused(f"{label} cannot be batched: a Reshape to {shape} with allowzero")
         # -1 infers the batch; where another axis is inferred, 0 copies it.
         free = [0 if -1 in shape else -1, *shape[1:]]
-        return [delimited(_INITIALIZER, _int64_tensor(name, free)), renamed]
+        return [delimited(INITIALIZER, int64_tensor(name, free)), renamed]
     # Resize knows no such signs: its size is put together from the batch of what it resizes and the rest.
     return [
-        delimited(_INITIALIZER, _int64_tensor(f"{name}_first", [0])),
-        delimited(_INITIALIZER, _int64_tensor(f"{name}_rest", shape[1:])),
-        delimited(_NODE, _new_node("Shape", [node.inputs[0]], f"{name}_shape")),
-        delimited(_NODE, _new_node("Gather", [f"{name}_shape", f"{name}_first"], f"{name}_length", axis=0)),
-        delimited(_NODE, _new_node("Concat", [f"{name}_length", f"{name}_rest"], name, axis=0)),
+        delimited(INITIALIZER, int64_tensor(f"{name}_first", [0])),
+        delimited(INITIALIZER, int64_tensor(f"{name}_rest", shape[1:])),
+        delimited(NODE, new_node("Shape", [node.inputs[0]], f"{name}_shape")),
+        delimited(NODE, new_node("Gather", [f"{name}_shape", f"{name}_first"], f"{name}_length", axis=0)),
+        delimited(NODE, new_node("Concat", [f"{name}_length", f"{name}_rest"], name, axis=0)),
         renamed,
     ]
 
 
-def _new_node(op: str, inputs: list[str], output: str, **integers: int) -> bytes:
-    """Return a NodeProto with integer attributes."""
-    data = b"".join(delimited(1, given.encode()) for given in inputs)
-    data += delimited(2, output.encode()) + delimited(4, op.encode())
-    for name, value in integers.items():
-        data += delimited(5, delimited(1, name.encode()) + number(3, value) + number(20, _INT_ATTRIBUTE))
-    return data
-
-
 def _free_value(value: memoryview, label: str) -> bytes:
     """Return a ValueInfoProto whose first axis is `AXIS`; path of fields: type 2, tensor 1, shape 2, axis 1."""
-    name = _name(value, 1)
+    name = text_of(value, 1)
 
     def descend(message: memoryview, path: tuple[int, ...]) -> bytes:
         out, done = [], False
@@ -202,10 +204,6 @@ def _free_axis(axis: memoryview, what: str) -> bytes:
     return delimited(2, AXIS.encode())
 
 
-def _name(message: memoryview, field_number: int) -> str:
-    return next((field.text for field in fields(message) if field.number == field_number), "")
-
-
 def _int64s(tensor: memoryview) -> list[int] | None:
     """Return the values of a one-dimensional int64 TensorProto; None for any other."""
     dims: list[int] = []
@@ -223,9 +221,4 @@ def _int64s(tensor: memoryview) -> list[int] | None:
             case 9:
                 raw = bytes(field.data)
                 values += struct.unpack(f"<{len(raw) // 8}q", raw[: len(raw) // 8 * 8])
-    return values if kind == _INT64 and len(dims) == 1 and len(values) == dims[0] else None
-
-
-def _int64_tensor(name: str, values: list[int]) -> bytes:
-    raw = struct.pack(f"<{len(values)}q", *values)
-    return number(1, len(values)) + number(2, _INT64) + delimited(8, name.encode()) + delimited(9, raw)
+    return values if kind == INT64 and len(dims) == 1 and len(values) == dims[0] else None

@@ -37,6 +37,8 @@ _TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 Progress = Callable[[int, int | None], None]
 """Told how many bytes are there, and of how many (None: not known)."""
+Notice = Callable[[str], None]
+"""Told in a sentence what is being waited for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,29 +51,42 @@ class Wanted:
     size: int | None
 
 
+class NoConnection(DownloadFailed):
+    """No connection to the server could be made: its next file need not be waited for as long."""
+
+
 class _TryAgain(Exception):
     """The attempt ended early; the next one goes on from what came."""
 
-    def __init__(self, why: str, *, after_s: float | None = None) -> None:
+    def __init__(self, why: str, *, after_s: float | None = None, unreachable: bool = False) -> None:
         super().__init__(why)
-        self.after_s = after_s
+        self.after_s, self.unreachable = after_s, unreachable
 
 
 class Download:
     """Fetches files into one folder."""
 
     def __init__(
-        self, folder: Path, *, progress: Progress, wait: Callable[[float], None], timeout_s: float = TIMEOUT_S
+        self,
+        folder: Path,
+        *,
+        progress: Progress,
+        notice: Notice,
+        wait: Callable[[float], None],
+        attempts: int = ATTEMPTS,
+        timeout_s: float = TIMEOUT_S,
     ) -> None:
-        """Keep parts in `folder`. `wait` sleeps for so many seconds between attempts."""
-        self._folder, self._progress, self._wait, self._timeout_s = folder, progress, wait, timeout_s
+        """Keep parts in `folder`. `wait` sleeps for so many seconds between attempts, after `notice` was told why."""
+        self._folder, self._progress, self._notice, self._wait = folder, progress, notice, wait
+        self._attempts, self._timeout_s = attempts, timeout_s
         self._opener = urllib.request.build_opener(_CarefulRedirects)
 
     def fetch(self, wanted: Wanted) -> Path:
         """Return the whole, verified part file of `wanted`; the caller renames it.
 
-        Raises `DownloadFailed` when the server does not give it (what came is kept), `ModelRefused` with both hashes
-        when it gives something else (nothing is kept), `Misconfigured` when the disk is too full.
+        Raises `DownloadFailed` when the server does not give it (what came is kept; `NoConnection` when there was no
+        connection), `ModelRefused` with both hashes when it gives something else (nothing is kept), `Misconfigured`
+        when the disk is too full.
         """
         part = _Part(self._folder / f"{wanted.name}.part")
         continued = self._complete(wanted, part)
@@ -99,12 +114,14 @@ class Download:
                 self._attempt(wanted, part)
             except _TryAgain as error:
                 failures = 1 if part.length > before else failures + 1
-                if failures >= ATTEMPTS:
-                    raise DownloadFailed(
-                        f"{shown(wanted.url)}: {error}; gave up after {failures} attempts without progress. "
+                if failures >= self._attempts:
+                    raise (NoConnection if error.unreachable else DownloadFailed)(
+                        f"{shown(wanted.url)}: {error}; gave up after {_times(failures)} without progress. "
                         f"{part.length} bytes are kept, and the next pull goes on from there"
                     ) from None
-                self._wait(min(_LONGEST_WAIT_S, error.after_s if error.after_s is not None else 2.0 ** (failures - 1)))
+                pause_s = min(_LONGEST_WAIT_S, error.after_s if error.after_s is not None else 2.0 ** (failures - 1))
+                self._notice(f"{shown(wanted.url)}: {error}; next attempt in {pause_s:g} s")
+                self._wait(pause_s)
             else:
                 return continued
 
@@ -123,7 +140,7 @@ class Download:
         except urllib.error.URLError as error:
             if isinstance(error.reason, ssl.SSLCertVerificationError):
                 raise DownloadFailed(f"{shown(wanted.url)}: {error.reason}") from None
-            raise _TryAgain(f"no connection ({error.reason})") from None
+            raise _TryAgain(f"no connection ({error.reason})", unreachable=True) from None
         except ValueError as error:  # numbers and addresses that are none: what Python makes of a hostile header
             raise DownloadFailed(f"{shown(wanted.url)}: the address or the answer is malformed ({error})") from None
         except (TimeoutError, ConnectionError, ssl.SSLError, http.client.HTTPException) as error:
@@ -223,6 +240,11 @@ def copy_file(source: Path, wanted: Wanted, folder: Path, progress: Progress) ->
     """Return a verified copy of a mirror's file as a part file in `folder`. Raises as `Download.fetch` does."""
     part = folder / f"{wanted.name}.part"
     digest = hashlib.sha256()
+    if not source.parent.is_dir():
+        raise DownloadFailed(
+            f"{source} cannot be copied: there is no folder {source.parent}. MIRAGE_MODEL_MIRROR takes a folder, or a "
+            "URL that begins with http:// or https://"
+        )
     try:
         total = source.stat().st_size
         _check_space(folder, total)
@@ -257,6 +279,10 @@ def shown(url: str) -> str:
     except ValueError as error:
         return f"(an address that is none: {error})"
     return f"{split.scheme}://{split.hostname or ''}{port}{split.path}"
+
+
+def _times(attempts: int) -> str:
+    return "1 attempt" if attempts == 1 else f"{attempts} attempts"
 
 
 def _digest(url: str) -> str:

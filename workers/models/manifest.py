@@ -1,7 +1,7 @@
 """Every model file that Mirage can use but does not ship: where it is, what it must be, and what its licence allows.
 
-A file without a sha256 here is one whose hash nobody could state when this was written: `mirage models pull` asks for
-`--sha256` and records it. A setting may change where a file comes from, never what it must be.
+A file without a sha256 here is one whose hash nobody can state: `mirage models pull` asks for `--sha256` and records
+it. A setting may change where a file comes from, never what it must be.
 """
 
 from collections.abc import Mapping
@@ -68,6 +68,13 @@ MOESS = ModelLicence(
     terms="https://huggingface.co/NaruseMioShirakana/MoeSS-SUBModel",
 )
 
+MEDIAPIPE = ModelLicence(
+    "mediapipe",
+    "Apache-2.0, as Google's model card states",
+    commercial=True,
+    terms="https://storage.googleapis.com/mediapipe-assets/Model%20Card%20Multiclass%20Segmentation.pdf",
+)
+
 BUFFALO_L = ModelFile(
     "buffalo_l.zip",
     "archive of the two files below",
@@ -83,6 +90,7 @@ SWAPPER = "inswapper_128_fp16.onnx"
 SWAPPER_FP32 = "inswapper_128.onnx"
 CODEFORMER_WEIGHTS = "codeformer.pth"
 CODEFORMER = "codeformer.onnx"
+SEGMENTER = "selfie_multiclass_256x256.onnx"
 CONTENT_ENCODER = "vec-768-layer-12.onnx"
 PITCH = "rmvpe.onnx"
 VOICES = "voices/"
@@ -135,11 +143,21 @@ _FILES = (
     ),
     ModelFile(CODEFORMER, "face: enhancement (optional)", S_LAB, None, None, None),
     ModelFile(
+        SEGMENTER,
+        "face: what lies before it (optional)",
+        MEDIAPIPE,
+        16_454_560,
+        "35ec1ecd9ee7f85073c99c00020b7f6751b69506eeacf683bc8665f6117f85b0",
+        "https://huggingface.co/senty-au/selfie_multiclass_256x256-ONNX/resolve/"
+        "6db8421a7150ac20558f2c24675078eb3a1a04d0/onnx/model.onnx",
+    ),
+    ModelFile(
         CONTENT_ENCODER,
         "voice: content (ContentVec, layer 12)",
         MOESS,
-        None,
-        None,
+        # No page of its publisher's that could be read states a hash; five public manifests of separate makers agree.
+        377_655_729,
+        "b3886e7dff1495cda514f94f4680a7b1261e05d6929f5c764cdb17934b413c2a",
         "https://huggingface.co/NaruseMioShirakana/MoeSS-SUBModel/resolve/main/vec-768-layer-12.onnx",
     ),
     ModelFile(
@@ -156,7 +174,11 @@ MANIFEST: Mapping[str, ModelFile] = {file.name: file for file in _FILES}
 
 GROUPS: Mapping[str, tuple[str, ...]] = {
     "face": (DETECTOR, RECOGNISER, SWAPPER),
-    "voice": (CONTENT_ENCODER, PITCH),
+    "voice": (PITCH, CONTENT_ENCODER),
     "enhance": (CODEFORMER_WEIGHTS,),
+    "occlusion": (SEGMENTER,),
 }
-"""What `mirage models pull` takes beside single names."""
+"""What `mirage models pull` takes beside single names, and `all`."""
+
+LICENCE_IDS: tuple[str, ...] = tuple(dict.fromkeys(file.licence.id for file in _FILES))
+"""What `--accept-licence` takes."""

@@ -1,5 +1,7 @@
 """ONNX Runtime's execution providers as Mirage asks for them: names, order of preference and options. Pure."""
 
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 CPU = "cpu"
@@ -12,6 +14,10 @@ EXECUTION = {
 """Our name → ONNX Runtime's, in the order in which `auto` tries them."""
 
 Requested = list[tuple[str, dict[str, str]]]
+Profile = tuple[Mapping[str, tuple[int, ...]], Mapping[str, tuple[int, ...]], Mapping[str, tuple[int, ...]]]
+"""Shapes of every input by name: the least, those to be quickest at, and the largest."""
+_HEAVY = ("Conv", "MatMul", "Gemm")
+"""In the names of the kinds of nodes that an accelerator is there for, fused and quantised ones too."""
 
 
 def requested(
@@ -22,12 +28,16 @@ def requested(
     cache_dir: Path | None,
     half: bool = False,
     captured: bool = False,
+    profile: Profile | None = None,
 ) -> Requested:
     """Return the providers and their options for one graph, most wanted first; the CPU last, for shape arithmetic.
 
-    `half`: the graph has float16 weights, which TensorRT refuses to build without its flag. `captured`: record the
-    run as a CUDA graph and replay it, which wants fixed buffers. A TensorRT engine is good for one graph, one ONNX
-    Runtime and one GPU model: the first two are in its folder's name, TensorRT puts the third into its file's.
+    `half`: the graph has float16 weights, which TensorRT refuses to build without its flag. `captured`: record runs as
+    CUDA graphs and replay them, which wants fixed buffers; only CUDA's provider is asked to, for TensorRT's keeps one
+    recording a session and replays it for every run, whatever its shape, buffers and number. `profile`: for TensorRT,
+    which builds its engine anew whenever a shape comes that is beyond those it has seen. A TensorRT engine is good
+    for one graph, one ONNX Runtime and one GPU model: the first two are in its folder's name, TensorRT puts the third
+    into its file's.
     """
     cpu: Requested = [(EXECUTION[CPU], {})]
     cuda: Requested = [
@@ -36,7 +46,7 @@ def requested(
             {
                 "arena_extend_strategy": "kSameAsRequested",  # doubling wastes up to half of a shared GPU
                 "cudnn_conv_algo_search": "EXHAUSTIVE",  # once, at warm-up; shapes do not change after it
-                "enable_cuda_graph": _flag(on=captured),
+                "enable_cuda_graph": _flag(on=captured and provider == "cuda"),
             },
         )
     ]
@@ -44,10 +54,14 @@ def requested(
         case "tensorrt":
             options = {
                 "trt_fp16_enable": _flag(on=half),
-                "trt_cuda_graph_enable": _flag(on=captured),
                 "trt_engine_cache_enable": _flag(on=cache_dir is not None),
                 "trt_timing_cache_enable": _flag(on=cache_dir is not None),
             }
+            if profile is not None:
+                for name, shapes in zip(("min", "opt", "max"), profile, strict=True):
+                    options[f"trt_profile_{name}_shapes"] = ",".join(
+                        f"{given}:{'x'.join(map(str, shape))}" for given, shape in shapes.items()
+                    )
             if cache_dir is not None:
                 folder = engine_folder(cache_dir, graph_sha256=graph_sha256, ort_version=ort_version)
                 options["trt_engine_cache_path"] = options["trt_timing_cache_path"] = str(folder)
@@ -58,6 +72,40 @@ def requested(
             return [(EXECUTION["coreml"], {"ModelFormat": "MLProgram", "MLComputeUnits": "ALL"}), *cpu]
         case _:
             return cpu
+
+
+def taken(assigned: Iterable[tuple[str, str]]) -> tuple[int, dict[str, int]]:
+    """Return how many of a graph's nodes run on an accelerator, and how many of each kind are left to the CPU.
+
+    `assigned`: ONNX Runtime's name of the provider and type of each node.
+    """
+    left: Counter[str] = Counter()
+    count = 0
+    for execution, kind in assigned:
+        if execution == EXECUTION[CPU]:
+            left[kind] += 1
+        else:
+            count += 1
+    return count, dict(left.most_common())
+
+
+def shortfall(provider: str, assigned: Iterable[tuple[str, str]]) -> str:
+    """Return what `provider` left to the CPU that it was chosen for, or "" where it does its work; `assigned` as above.
+
+    On a GPU no convolution and no matrix product may be left: each would copy its pictures there and back. CoreML takes
+    fewer forms of them, so there only a graph of which it takes none is idle.
+    """
+    nodes = list(assigned)
+    count, left = taken(nodes)
+    if left and not count:
+        return f"{provider} takes nothing of it, the CPU all {len(nodes)} nodes"
+    heavy = [(execution, kind) for execution, kind in nodes if any(name in kind for name in _HEAVY)]
+    idle = Counter(kind for execution, kind in heavy if execution == EXECUTION[CPU])
+    if not idle or (provider == "coreml" and idle.total() < len(heavy)):
+        return ""
+    of = Counter(kind for _, kind in heavy)
+    counts = ", ".join(f"{number} of {of[kind]} {kind}" for kind, number in idle.most_common())
+    return f"{provider} takes {count} of its {len(nodes)} nodes and leaves {counts} to the CPU"
 
 
 def engine_folder(cache_dir: Path, *, graph_sha256: str, ort_version: str) -> Path:

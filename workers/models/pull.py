@@ -11,7 +11,18 @@ from enum import StrEnum
 from pathlib import Path
 
 from schemas.errors import Misconfigured, ModelRefused, Refused
-from workers.models.download import CHUNK, Download, Progress, Wanted, copy_file, sha256_of, shown
+from workers.models.download import (
+    ATTEMPTS,
+    CHUNK,
+    Download,
+    NoConnection,
+    Notice,
+    Progress,
+    Wanted,
+    copy_file,
+    sha256_of,
+    shown,
+)
 from workers.models.manifest import ModelFile, ModelLicence
 from workers.models.store import ModelReceipt, ModelStore, how_to_get, sync_folder
 
@@ -40,7 +51,10 @@ class Pulled:
 
 @dataclass(frozen=True, slots=True)
 class Origins:
-    """Where files come from: a mirror for all, overrides for some (`MIRAGE_*` variable → URL), else the manifest."""
+    """Where files come from: a mirror for all, overrides for some (`MIRAGE_*` variable → URL), else the manifest.
+
+    An override is said of one file, so it counts before the mirror.
+    """
 
     mirror: str | None = None
     overrides: Mapping[str, str] | None = None
@@ -65,12 +79,19 @@ class Puller:
         store: ModelStore,
         *,
         origins: Origins,
+        notice: Notice,
         wait: Callable[[float], None],
         now: Callable[[], str],
         agree: Callable[[ModelLicence], bool],
     ) -> None:
-        """`wait` sleeps seconds, `now` gives UTC in ISO 8601, `agree` says whether the user accepts a licence."""
-        self._store, self._origins, self._wait, self._now, self._agree = store, origins, wait, now, agree
+        """`notice` is told of every wait, `wait` sleeps seconds, `now` gives UTC in ISO 8601.
+
+        `agree` says whether the user accepts a licence; it is asked once of each.
+        """
+        self._store, self._origins, self._notice, self._wait = store, origins, notice, wait
+        self._now, self._agree = now, agree
+        self._declined: set[str] = set()
+        self._unreachable: set[str] = set()
 
     def pull(self, name: str, *, progress: Progress, sha256: str | None = None) -> Pulled:
         """Bring model `name` in, unless it is there. `sha256`: take the file with that hash, whatever is expected.
@@ -99,7 +120,7 @@ class Puller:
         if expected is None:
             raise Misconfigured(
                 f"the sha256 of {name} is not known to Mirage; take it from its publisher and say "
-                f"`mirage models pull {name} --sha256 HASH` ({shown(origin)})"
+                f"`mirage models pull {name} --sha256 HASH` ({_told(origin)})"
             )
         part = self._fetch(Wanted(name, origin, expected, size), progress)
         return self._keep(entry, part, expected, origin, deliberate=entry.sha256 != expected)
@@ -108,7 +129,10 @@ class Puller:
         licence = entry.licence
         if licence.commercial or self._store.accepted(licence.id):
             return
+        if licence.id in self._declined:
+            raise Refused(f"{entry.name} needs --accept-licence {licence.id} too")
         if not self._agree(licence):
+            self._declined.add(licence.id)
             raise Refused(
                 f"{entry.name} is under a licence that must be accepted first: {licence.title} ({licence.terms}). "
                 f"Read it, then add --accept-licence {licence.id}"
@@ -132,7 +156,14 @@ class Puller:
         self._store.prepare(folder)
         if not re.match(r"https?://", wanted.url):
             return copy_file(Path(wanted.url).expanduser(), wanted, folder, progress)
-        return Download(folder, progress=progress, wait=self._wait).fetch(wanted)
+        server = wanted.url.split("/", 3)[2]
+        attempts = 1 if server in self._unreachable else ATTEMPTS
+        download = Download(folder, progress=progress, notice=self._notice, wait=self._wait, attempts=attempts)
+        try:
+            return download.fetch(wanted)
+        except NoConnection:
+            self._unreachable.add(server)
+            raise
 
     def _keep(self, entry: ModelFile, part: Path, sha256: str, origin: str, *, deliberate: bool) -> Pulled:
         path = self._store.path(entry.name)

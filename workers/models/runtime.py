@@ -8,20 +8,24 @@ import hashlib
 import itertools
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import onnxruntime as ort
+import structlog
 from numpy.typing import NDArray
 
 from schemas.errors import Misconfigured, ModelRefused
 from workers.models.bound import CUDA, HOST, NOT_CAPTURED, Bound, run_options
 from workers.models.contract import GraphContract, Tensor
+from workers.models.gpu_memory import open_gpu_memory
 from workers.models.graph_bytes import inspect
 from workers.models.protobuf import delimited, number
-from workers.models.providers import CPU, EXECUTION, engine_folder, requested
+from workers.models.providers import CPU, EXECUTION, Profile, engine_folder, requested, shortfall, taken
 
+_ON_CUDA = ("tensorrt", "cuda")
+_log = structlog.get_logger(__name__)
 _DTYPES = {"float": "float32", "double": "float64"}  # ONNX Runtime's names that are not NumPy's
 
 
@@ -34,7 +38,10 @@ class MemoryUse:
     resident_bytes: int | None
     """How much this process grew while it was opened; None where the system does not tell (not Linux)."""
     device_bytes: int | None
-    """Always None: ONNX Runtime's Python interface does not tell what a graph takes on a GPU."""
+    """How much more of its GPU this process held after it; the first graph's includes the driver's own hundreds of MB.
+
+    None on a CPU, and where the driver does not tell. What runs take is not in it.
+    """
 
 
 class Network:
@@ -83,7 +90,7 @@ class Runtime:
         """Choose `tensorrt`, `cuda`, `coreml` or `cpu`; `auto` takes the first of them that runs a graph here.
 
         `threads`: of the CPU provider. `cache_dir`: where TensorRT keeps its engines; None builds them at every start.
-        `cuda_graphs`: record what runs on bound buffers and replay it, where the provider does so. Raises
+        `cuda_graphs`: record what runs on bound buffers and replay it, which only `cuda` does. Raises
         `Misconfigured` when the provider asked for does not run here.
         """
         self._threads, self._cache_dir, self._cuda_graphs = threads, cache_dir, cuda_graphs
@@ -92,15 +99,22 @@ class Runtime:
             problem = problem_with(provider)
             if problem:
                 raise Misconfigured(f"MIRAGE_PROVIDER={provider} does not run here: {problem}")
+        if cuda_graphs and self.provider != "cuda":
+            _log.warning("graphs_are_not_recorded", provider=self.provider, reason="only CUDA's own provider does so")
+        self.gpu = open_gpu_memory() if self.provider in _ON_CUDA else None
+        """Memory of the GPU; None where there is none, or its driver does not tell."""
+        self._uses: dict[str, MemoryUse] = {}
 
     @property
     def accelerated(self) -> bool:
         """Whether graphs run on more than the CPU."""
         return self.provider != CPU
 
-    def open(self, graph: bytes, contract: GraphContract, *, label: str) -> Network:
+    def open(self, graph: bytes, contract: GraphContract, *, label: str, profile: Profile | None = None) -> Network:
         """Open ONNX bytes on this runtime's provider and check them against `contract`.
 
+        `profile`: the shapes to come, where they differ, for TensorRT to build one engine for all. It wants them for
+        every part of the graph that it takes; where it takes less than the whole, it builds as they come instead.
         Raises `ModelRefused` naming `label` for a graph that is not ONNX, keeps weights elsewhere, does not load or
         does not match, and `Misconfigured` when the provider did not take it.
         """
@@ -117,21 +131,58 @@ class Runtime:
             cache_dir=self._cache_dir,
             half=facts.half,
             captured=self._cuda_graphs,
+            profile=profile,
         )
-        before = resident_bytes()
+        before, held_before = resident_bytes(), self._held_bytes()
         try:
             session = _session(graph, providers, self._threads)
         except Exception as error:  # ONNX Runtime's errors share no base but Exception
+            if profile is not None and self.provider == "tensorrt":
+                _log.warning("engines_are_built_as_shapes_come", graph=label, reason=_first_line(error))
+                return self.open(graph, contract, label=label)
             raise ModelRefused(f"{label} does not load on {self.provider}: {_first_line(error)}") from error
         active = session.get_providers()
         if EXECUTION[self.provider] not in active:
             raise Misconfigured(f"{label}: {self.provider} asked for, ONNX Runtime took {', '.join(active)}")
-        after = resident_bytes()
-        grown = None if before is None or after is None else after - before
-        device = CUDA if self.provider in ("tensorrt", "cuda") else HOST
-        network = Network(session, device=device, use=MemoryUse(len(graph), grown, None))
+        if self.provider != CPU:
+            self._refuse_idle(session, label)
+        after, held_after = resident_bytes(), self._held_bytes()
+        use = MemoryUse(
+            graph_bytes=len(graph),
+            resident_bytes=_grown(before, after),
+            device_bytes=_grown(held_before, held_after),
+        )
+        network = Network(session, device=CUDA if self.provider in _ON_CUDA else HOST, use=use)
         contract.check(network.inputs, network.outputs, label=label)
+        self._uses[label] = use
         return network
+
+    def _refuse_idle(self, session: Any, label: str) -> None:
+        """Raise `Misconfigured` where the provider is there and left the work to the CPU; log what else it left."""
+        assigned = [
+            (part.ep_name, node.op_type)
+            for part in session.get_provider_graph_assignment_info()
+            for node in part.get_nodes()
+        ]
+        problem = shortfall(self.provider, assigned)
+        if problem:
+            raise Misconfigured(f"{label}: {problem}")
+        count, left = taken(assigned)
+        if left:
+            _log.info("graph is shared with the CPU", graph=label, provider=self.provider, taken=count, left=left)
+
+    def settle(self) -> None:
+        """Log what the graphs take that were opened, and follow the GPU's memory from here on.
+
+        What is held of it now is what they need: call it when the engine is warm.
+        """
+        for label, use in self._uses.items():
+            _log.info("graph opened", graph=label, provider=self.provider, **asdict(use))
+        if self.gpu is not None:
+            self.gpu.watch()
+
+    def _held_bytes(self) -> int | None:
+        return None if self.gpu is None else self.gpu.held()
 
 
 def problem_with(provider: str) -> str:
@@ -162,6 +213,10 @@ def resident_bytes() -> int | None:
     return pages * os.sysconf("SC_PAGE_SIZE")
 
 
+def _grown(before: int | None, after: int | None) -> int | None:
+    return None if before is None or after is None else after - before
+
+
 def _first_that_runs() -> str:
     return next(name for name in EXECUTION if not problem_with(name))
 
@@ -173,6 +228,7 @@ def _session(graph: bytes, providers: list[tuple[str, dict[str, str]]], threads:
     options.log_severity_level = 3
     # Threads that spin between runs starve the other workers of the machine.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
     session = ort.InferenceSession(graph, options, providers=providers, enable_fallback=0)
     session._model_bytes = None  # noqa: SLF001 - kept only to be able to fall back; it would hold every weight twice
     return session

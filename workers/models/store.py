@@ -12,6 +12,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
+from io import BufferedReader
 from pathlib import Path
 
 from schemas.errors import Conflict, Misconfigured, ModelMissing, ModelRefused
@@ -29,6 +30,8 @@ class ModelReceipt:
     origin: str
     at: str
     """When, UTC, ISO 8601."""
+    attested: str | None = None
+    """Of a voice: in the user's words, how whose voice it is agreed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,15 +53,32 @@ class ModelStore:
 
         Raises `ModelMissing` saying how to get it, `ModelRefused` with both hashes when the file is another one.
         """
-        name = self.full_name(name)
-        expected, _ = self.expected(name)
+        with self._opened(name) as source:
+            data = source.read()
+        self._refuse_other(name, hashlib.sha256(data).hexdigest())
+        return data
+
+    def check(self, name: str) -> int:
+        """Return the length of model `name` after verifying it piece by piece; raises as `read` does."""
+        with self._opened(name) as source:
+            found, size = hashlib.file_digest(source, "sha256"), source.tell()
+        self._refuse_other(name, found.hexdigest())
+        return size
+
+    @contextlib.contextmanager
+    def _opened(self, name: str) -> Iterator[BufferedReader]:
         try:
-            data = self.path(name).read_bytes()
+            with self.path(name).open("rb") as source:
+                yield source
         except FileNotFoundError:
+            name = self.full_name(name)
             raise ModelMissing(f"model {name} is not in {self.folder}; {how_to_get(name)}") from None
         except OSError as error:
-            raise Misconfigured(f"model {name} cannot be read: {error}") from None
-        found = hashlib.sha256(data).hexdigest()
+            raise Misconfigured(f"model {self.full_name(name)} cannot be read: {error}") from None
+
+    def _refuse_other(self, name: str, found: str) -> None:
+        name = self.full_name(name)
+        expected, _ = self.expected(name)
         if expected is None:
             raise ModelRefused(
                 f"model {name} in {self.folder} has sha256 {found}, and nothing says what it should be; "
@@ -69,7 +89,6 @@ class ModelStore:
                 f"model {name} in {self.folder} has sha256 {found}, expected {expected}; "
                 f"remove it and {how_to_get(name)}"
             )
-        return data
 
     def has(self, name: str) -> bool:
         """Return whether the file is there with the length it should have. Its hash is checked by `read`."""
@@ -80,8 +99,16 @@ class ModelStore:
             return False
         return expected is not None and size in (None, found)
 
-    def put(self, name: str, data: bytes, *, origin: str, at: str) -> str:
-        """Write `data` as model `name`, atomically, record `origin` and time `at`, and return its sha256."""
+    def begun(self, name: str) -> int:
+        """Return how many bytes an interrupted pull left of model `name`, or of the archive that it comes in."""
+        entry = self.manifest.get(self.full_name(name))
+        try:
+            return 0 if entry is None else (self.folder / f"{entry.source.name}.part").stat().st_size
+        except OSError:
+            return 0
+
+    def put(self, name: str, data: bytes, *, origin: str, at: str, attested: str | None = None) -> str:
+        """Write `data` as model `name`, atomically, record where, when and on what word it came; return its sha256."""
         path = self.path(name)
         self.prepare(path.parent)
         fresh = path.with_name(f"{path.name}.{os.getpid()}.new")
@@ -89,7 +116,7 @@ class ModelStore:
         fresh.replace(path)
         sync_folder(path.parent)
         digest = hashlib.sha256(data).hexdigest()
-        self.record(name, ModelReceipt(digest, len(data), origin, at))
+        self.record(name, ModelReceipt(digest, len(data), origin, at, attested))
         return digest
 
     def full_name(self, name: str) -> str:

@@ -25,6 +25,7 @@ class Recorder:
     def __init__(self) -> None:
         self.told: list[tuple[int, int | None]] = []
         self.waits: list[float] = []
+        self.notices: list[str] = []
 
     def progress(self, done: int, total: int | None) -> None:
         self.told.append((done, total))
@@ -38,7 +39,9 @@ def recorder() -> Recorder:
 def fetch(
     server: FileServer, folder: Path, recorder: Recorder, *, path: str = "/m", size: int | None = len(DATA)
 ) -> bytes:
-    fetcher = Download(folder, progress=recorder.progress, wait=recorder.waits.append, timeout_s=0.5)
+    fetcher = Download(
+        folder, progress=recorder.progress, notice=recorder.notices.append, wait=recorder.waits.append, timeout_s=0.5
+    )
     return fetcher.fetch(Wanted("m.onnx", server.url + path, DIGEST, size)).read_bytes()
 
 
@@ -171,6 +174,9 @@ def test_a_busy_server_is_tried_again_after_growing_waits(
     server.files["/m"] = Hosted(DATA, statuses=[503, 500, 429])
     assert fetch(server, tmp_path, recorder) == DATA
     assert recorder.waits == [1, 2, 4]
+    assert recorder.notices == [
+        f"{server.url}/m: HTTP {status}; next attempt in {wait} s" for status, wait in ((503, 1), (500, 2), (429, 4))
+    ]
 
 
 @pytest.mark.parametrize(("said", "waited"), [("7", 7), ("86400", 60), ("Wed, 21 Oct 2026 07:28:00 GMT", 1)])
@@ -225,7 +231,7 @@ def test_headers_that_make_no_sense_are_a_failed_download(
 
 @pytest.mark.parametrize("url", ["http://host:abc/m", "http://[::1/m"])
 def test_an_address_that_is_none_is_a_failed_download(tmp_path: Path, recorder: Recorder, url: str) -> None:
-    fetcher = Download(tmp_path, progress=recorder.progress, wait=recorder.waits.append)
+    fetcher = Download(tmp_path, progress=recorder.progress, notice=recorder.notices.append, wait=recorder.waits.append)
     with pytest.raises(DownloadFailed, match="an address that is none"):
         fetcher.fetch(Wanted("m.onnx", url, DIGEST, None))
 
@@ -269,5 +275,14 @@ def test_a_mirrors_file_is_copied_and_checked(tmp_path: Path, recorder: Recorder
     with pytest.raises(ModelRefused, match=DIGEST):
         copy_file(source, wanted, tmp_path, recorder.progress)
     source.unlink()
-    with pytest.raises(DownloadFailed, match=r"mirror\.onnx cannot be copied"):
+    with pytest.raises(DownloadFailed, match=r"mirror\.onnx cannot be copied: .*No such file"):
         copy_file(source, wanted, tmp_path, recorder.progress)
+
+
+@pytest.mark.parametrize("mirror", ["{tmp_path}/none", "ftp://mirror.example"])
+def test_a_mirror_that_is_no_folder_is_named_with_what_a_mirror_may_be(
+    tmp_path: Path, recorder: Recorder, mirror: str
+) -> None:
+    source = Path(mirror.format(tmp_path=tmp_path)) / "m.onnx"
+    with pytest.raises(DownloadFailed, match=r"there is no folder .*MIRAGE_MODEL_MIRROR takes a folder, or a URL"):
+        copy_file(source, Wanted("m.onnx", str(source), DIGEST, None), tmp_path, recorder.progress)

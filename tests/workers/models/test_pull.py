@@ -2,6 +2,8 @@
 
 import hashlib
 import io
+import re
+import socket
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +13,7 @@ import pytest
 from schemas.errors import DownloadFailed, Misconfigured, ModelRefused, Refused
 from tests.workers.models.disk import room
 from tests.workers.models.file_server import FileServer, Hosted
+from workers.models.download import ATTEMPTS
 from workers.models.manifest import INSIGHTFACE, RVC_MIT, ModelFile, ModelLicence
 from workers.models.pull import Origins, Pulled, Puller, PullOutcome, take_out
 from workers.models.store import ModelStore
@@ -53,14 +56,28 @@ class Setting:
             server.files[path] = Hosted(data)
         self.agrees = False
         self.asked: list[ModelLicence] = []
+        self.notices: list[str] = []
 
-    def pull(self, name: str, *, sha256: str | None = None, origins: Origins | None = None) -> Pulled:
+    def puller(self, origins: Origins | None = None) -> Puller:
         def agree(licence: ModelLicence) -> bool:
             self.asked.append(licence)
             return self.agrees
 
-        puller = Puller(self.store, origins=origins or Origins(), wait=lambda _: None, now=lambda: NOW, agree=agree)
-        return puller.pull(name, progress=lambda _, __: None, sha256=sha256)
+        return Puller(
+            self.store,
+            origins=origins or Origins(),
+            notice=self.notices.append,
+            wait=lambda _: None,
+            now=lambda: NOW,
+            agree=agree,
+        )
+
+    def pull(self, name: str, *, sha256: str | None = None, origins: Origins | None = None) -> Pulled:
+        return self.puller(origins).pull(name, progress=silent, sha256=sha256)
+
+
+def silent(done: int, total: int | None) -> None:
+    """Show no progress."""
 
 
 @pytest.fixture
@@ -95,6 +112,22 @@ def test_a_non_commercial_file_needs_its_licence_accepted_once(setting: Setting)
     setting.asked.clear()
     setting.pull("bound.onnx")
     assert setting.asked == []
+
+
+def test_a_licence_that_was_declined_is_not_asked_for_again(setting: Setting) -> None:
+    """Pulling a group would ask once a file."""
+    setting.store = ModelStore(
+        setting.store.folder, manifest={**setting.store.manifest, "bound2.onnx": entry_like(setting, "bound2.onnx")}
+    )
+    puller = setting.puller()
+    for name in ("bound.onnx", "bound2.onnx"):
+        with pytest.raises(Refused, match=rf"{name} .*--accept-licence insightface"):
+            puller.pull(name, progress=silent)
+    assert len(setting.asked) == 1
+
+
+def entry_like(setting: Setting, name: str) -> ModelFile:
+    return replace(setting.store.manifest["bound.onnx"], name=name)
 
 
 def test_a_free_file_asks_for_nothing(setting: Setting) -> None:
@@ -139,6 +172,27 @@ def test_a_file_of_unknown_hash_needs_one(setting: Setting) -> None:
     assert setting.server.asked == []
     setting.pull("unknown.onnx", sha256=sha(FREE))
     assert setting.store.read("unknown.onnx") == FREE
+
+
+def test_a_file_of_unknown_hash_on_a_mirror_is_named_with_its_path(setting: Setting, tmp_path: Path) -> None:
+    with pytest.raises(Misconfigured, match=re.escape(f"({tmp_path}/mirror/unknown.onnx)")):
+        setting.pull("unknown.onnx", origins=Origins(mirror=f"{tmp_path}/mirror"))
+
+
+def test_a_server_that_is_not_there_is_waited_for_with_one_file_only(setting: Setting) -> None:
+    """Offline, a group would otherwise take that long once a file; another server is still given its time."""
+    with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as other:
+        nobody, nobody_else = (f"http://127.0.0.1:{free.getsockname()[1]}" for free in (one, other))
+    puller = setting.puller(Origins(nobody, {"MIRAGE_FREE_URL": f"{nobody_else}/free"}))
+    waited = []
+    for name, sha256 in (("unknown.onnx", sha(FREE)), ("inner.onnx", None), ("free.onnx", None)):
+        setting.notices.clear()
+        with pytest.raises(DownloadFailed, match=r"no connection .*; gave up after \d attempt"):
+            puller.pull(name, progress=silent, sha256=sha256)
+        waited.append(len(setting.notices))
+    assert waited == [ATTEMPTS - 1, 0, ATTEMPTS - 1]
+    assert "no connection" in setting.notices[0]
+    assert setting.notices[0].endswith("next attempt in 1 s")
 
 
 def test_a_file_brought_by_hand_is_recorded_without_network(setting: Setting) -> None:
@@ -234,6 +288,16 @@ def test_a_mirror_url_is_asked_for_files_by_their_names(setting: Setting) -> Non
     setting.server.files["/models/free.onnx"] = Hosted(FREE)
     setting.pull("free.onnx", origins=Origins(mirror=f"{setting.server.url}/models/"))
     assert [asked.path for asked in setting.server.asked] == ["/models/free.onnx"]
+
+
+def test_an_override_counts_before_a_mirror(setting: Setting) -> None:
+    """It is said of one file, on purpose; all others come from the mirror."""
+    setting.server.files |= {"/mine": Hosted(FREE), "/mirror/bound.onnx": Hosted(BOUND)}
+    origins = Origins(f"{setting.server.url}/mirror", {"MIRAGE_FREE_URL": f"{setting.server.url}/mine"})
+    setting.agrees = True
+    for name in ("free.onnx", "bound.onnx"):
+        setting.pull(name, origins=origins)
+    assert [asked.path for asked in setting.server.asked] == ["/mine", "/mirror/bound.onnx"]
 
 
 def test_what_is_made_here_is_not_pulled(setting: Setting) -> None:

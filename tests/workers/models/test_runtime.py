@@ -1,11 +1,14 @@
 """The runtime: the provider asked for or an error, graphs that are what they should be, buffers that stay."""
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import onnxruntime as ort
 import pytest
 from onnx import helper
+from structlog.testing import capture_logs
 
 from schemas.errors import Misconfigured, ModelRefused
 from tests.workers.models import graphs
@@ -17,6 +20,7 @@ AXES = (1, 3, 8, 8)
 SCALER = GraphContract("a scaler", (Tensor("target", "float32", AXES),), (Tensor("output", "float32", AXES),))
 FREE_AXES = (FREE, 3, 8, 8)
 BATCHED = GraphContract("a scaler", (Tensor("target", "float32", FREE_AXES),), (Tensor(None, "float32", FREE_AXES),))
+CPU_ONLY: tuple[str, dict[str, str]] = ("CPUExecutionProvider", {})
 PICTURE = np.random.default_rng(7).random(AXES, np.float32)
 
 
@@ -53,6 +57,52 @@ def test_a_provider_that_is_built_in_but_not_taken_is_an_error(monkeypatch: pyte
         chosen.open(graphs.scaled(), SCALER, label="scaler")
 
 
+def test_a_provider_that_is_there_and_takes_nothing_of_a_graph_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As CoreML may: it is in the session's list, and every node runs on the CPU."""
+    monkeypatch.setitem(providers.EXECUTION, "coreml", "CPUExecutionProvider")
+    monkeypatch.setattr(runtime, "requested", lambda *_, **__: [("CPUExecutionProvider", {})])
+    chosen = Runtime("coreml")
+    with pytest.raises(Misconfigured, match=r"scaler: coreml takes nothing of it, the CPU all 1 nodes"):
+        chosen.open(graphs.scaled(), SCALER, label="scaler")
+
+
+class _Shared:
+    """A session that says it gave one of its two nodes to CUDA: the other was left to the CPU."""
+
+    def __init__(self, session: Any, left: str) -> None:
+        self._session, self._left = session, left
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._session, name)
+
+    def get_providers(self) -> list[str]:
+        return ["CUDAExecutionProvider", "CPUExecutionProvider"]
+
+    def get_provider_graph_assignment_info(self) -> list[Any]:
+        return [
+            SimpleNamespace(ep_name=name, get_nodes=lambda kind=kind: [SimpleNamespace(op_type=kind)])
+            for name, kind in (("CUDAExecutionProvider", "Cast"), ("CPUExecutionProvider", self._left))
+        ]
+
+
+@pytest.mark.parametrize("kind", ["Conv", "ConvTranspose", "MatMul", "Gemm", "Shape"])
+def test_a_provider_that_leaves_the_work_to_the_cpu_is_an_error(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    """As one that takes a cast only; shapes may be left."""
+    real = runtime._session
+    monkeypatch.setattr(runtime, "_session", lambda graph, _, threads: _Shared(real(graph, [CPU_ONLY], threads), kind))
+    chosen = Runtime("cpu")
+    chosen.provider = "cuda"
+    if kind == "Shape":
+        with capture_logs() as logs:
+            assert chosen.open(graphs.scaled(), SCALER, label="scaler").inputs
+        assert [(line["event"], line["left"]) for line in logs] == [("graph is shared with the CPU", {"Shape": 1})]
+        return
+    with pytest.raises(
+        Misconfigured, match=rf"scaler: cuda takes 1 of its 2 nodes and leaves 1 of 1 {kind} to the CPU"
+    ):
+        chosen.open(graphs.scaled(), SCALER, label="scaler")
+
+
 def test_a_graph_runs_and_says_what_it_takes() -> None:
     network = Runtime("cpu").open(graphs.scaled(), SCALER, label="scaler")
     assert network.inputs == (Tensor("target", "float32", AXES),)
@@ -81,8 +131,10 @@ def test_bound_buffers_are_the_same_from_run_to_run_and_give_what_run_gives() ->
         bound.inputs["target"] = PICTURE  # type: ignore[index]
 
 
-def test_asking_for_captured_graphs_changes_nothing_where_there_are_none() -> None:
-    network = Runtime("cpu", cuda_graphs=True).open(graphs.scaled(), SCALER, label="scaler")
+def test_asking_for_captured_graphs_changes_nothing_where_there_are_none_and_is_logged() -> None:
+    with capture_logs() as lines:
+        network = Runtime("cpu", cuda_graphs=True).open(graphs.scaled(), SCALER, label="scaler")
+    assert [(line["event"], line["provider"]) for line in lines] == [("graphs_are_not_recorded", "cpu")]
     bound = network.bind({"target": AXES})
     bound.inputs["target"][...] = PICTURE
     np.testing.assert_array_equal(bound.run()["output"], network.run({"target": PICTURE})[0])
