@@ -37,6 +37,7 @@ _RATE = 48_000
 _HOP = _RATE // 100
 _PITCH_HZ = 187.0  # no whole number of periods in any window step
 _CLICK = 20.0
+_NEAR, _HEARD = 160, 200  # samples either side of a join, and what the loudest of them must reach
 _WARM = 20  # chunks
 
 
@@ -52,7 +53,9 @@ class NeuralVoiceFigures:
     """Exact retrieval in the largest index of a template; its matrix product wants OPENBLAS_NUM_THREADS=1."""
     growth_mb: float | None = None
     splice_clicks: dict[str, float] = field(default_factory=dict)
-    """Share of joins that click, by overlap in ms."""
+    """Share of joins that click in a held tone, by overlap in ms."""
+    speech_clicks: dict[str, float] = field(default_factory=dict)
+    """The same in speech, of the joins that are heard, by a voice that is a sine of the speaker's pitch."""
 
     def as_json(self) -> dict[str, object]:
         """Return the published keys."""
@@ -64,6 +67,7 @@ class NeuralVoiceFigures:
             "index_ms": self.index_ms,
             "growth_mb": self.growth_mb,
             "splice_clicks": self.splice_clicks,
+            "speech_clicks": self.speech_clicks,
         }
 
 
@@ -84,7 +88,9 @@ def measure(chunks: int = 1000, progress: Callable[[int], None] = lambda _: None
     indexed = _stream(TrackerStream, NeuralVoiceSettings(index_rate=0.5), ExactIndex(rows))
     figures.index_ms = _run(indexed, short)[1]["index"]
     progress(1)
-    figures.splice_clicks = {str(overlap): _clicks(overlap) for overlap in OVERLAPS_MS}
+    tone = np.asarray(np.sin(2 * np.pi * 200 / SAMPLE_RATE * np.arange(len(short))) * 8000, np.int16)
+    figures.splice_clicks = {str(overlap): _clicks(overlap, tone, _CannedVoice()) for overlap in OVERLAPS_MS}
+    figures.speech_clicks = {str(overlap): _clicks(overlap, short, _Sine()) for overlap in OVERLAPS_MS}
     return figures
 
 
@@ -111,13 +117,14 @@ def _run(stream: NeuralStream, speech: Pcm, grown: NeuralVoiceFigures | None = N
     }
 
 
-def _clicks(overlap_ms: int) -> float:
-    """Return the share of joins that click in 20 s of a held tone, converted with this overlap."""
-    tone = np.sin(2 * np.pi * 200 / SAMPLE_RATE * np.arange(100 * CHUNK)) * 8000
-    stream = _stream(TrackerStream, NeuralVoiceSettings(overlap_ms=overlap_ms, match_pitch=False))
-    output = np.concatenate([stream.process(chunk).pcm for chunk in np.split(np.asarray(tone, np.int16), 100)])
+def _clicks(overlap_ms: int, sound: Pcm, voice: "_CannedVoice") -> float:
+    """Return the share of joins that click, of those with sound on both sides, converted with this overlap."""
+    stream = _stream(TrackerStream, NeuralVoiceSettings(overlap_ms=overlap_ms, match_pitch=False), voice=voice)
+    output = np.concatenate([stream.process(chunk).pcm for chunk in np.split(sound, len(sound) // CHUNK)])
     joins = np.arange(_WARM * CHUNK, len(output), CHUNK) + DELAY
-    return round(float(np.mean(click_ratio(output, joins) > _CLICK)), 3)
+    sides = np.abs([[output[join - _NEAR : join], output[join : join + _NEAR]] for join in joins])
+    heard = joins[sides.max(axis=2).min(axis=1) > _HEARD]
+    return round(float(np.mean(click_ratio(output, heard) > _CLICK)), 3)
 
 
 def _without_download() -> dict[str, NewPitchStream]:
@@ -129,10 +136,13 @@ def _without_download() -> dict[str, NewPitchStream]:
 
 
 def _stream(
-    pitch: NewPitchStream, settings: NeuralVoiceSettings | None = None, index: ExactIndex | None = None
+    pitch: NewPitchStream,
+    settings: NeuralVoiceSettings | None = None,
+    index: ExactIndex | None = None,
+    voice: "_CannedVoice | None" = None,
 ) -> NeuralStream:
-    voice = Synthesiser(_CannedVoice(), label="canned")
-    chain = VoiceChain(ContentEncoder(_CannedContent()), pitch, voice, settings or NeuralVoiceSettings())
+    spoken = Synthesiser(voice or _CannedVoice(), label="canned")
+    chain = VoiceChain(ContentEncoder(_CannedContent()), pitch, spoken, settings or NeuralVoiceSettings())
     return NeuralStream(chain, Target(float(np.log(_PITCH_HZ)), index))
 
 
@@ -171,3 +181,12 @@ class _CannedVoice:
 
     def run(self, feeds: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
         return [self._tone[: feeds["pitchf"].shape[1] * _HOP].reshape(1, 1, -1)]
+
+
+class _Sine(_CannedVoice):
+    """Where `_CannedVoice` holds a tone, this one follows the pitch that it is fed."""
+
+    def run(self, feeds: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
+        pitch = np.repeat(feeds["pitchf"][0], _HOP).astype(np.float64)
+        sine = 0.3 * np.sin(2 * np.pi / _RATE * np.cumsum(pitch)) * (pitch > 0)
+        return [np.asarray(sine, np.float32).reshape(1, 1, -1)]

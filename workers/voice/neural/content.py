@@ -4,6 +4,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from workers.models.contract import FREE, GraphContract, Tensor
+from workers.models.manifest import CONTENT_ENCODER
+from workers.models.runtime import Runtime
+from workers.voice.neural.lengths import tried
 from workers.voice.neural.net import Net
 from workers.voice.neural.windows import FRAME, GRID, Sound
 
@@ -15,6 +18,7 @@ CONTRACT = GraphContract(
 )
 
 _RECEPTIVE = 400  # samples that one frame is made of
+_TRIED = (16 * GRID, 33 * GRID)  # samples, at load
 
 Features = NDArray[np.float32]  # (T, 768)
 
@@ -42,6 +46,21 @@ class ContentEncoder:
         if found.shape != expected:
             raise ValueError(f"the content encoder gave {found.shape} for {len(sound)} samples; {expected} is needed")
         return np.asarray(found[0], np.float32)
+
+
+def load_encoder(runtime: Runtime, graph: bytes) -> ContentEncoder:
+    """Open an encoder and try it at two lengths.
+
+    Raises `ModelRefused` for another graph, one that is locked to a length inside, or numbers on this device that mean
+    nothing.
+    """
+    net = runtime.open(graph, CONTRACT, label=CONTENT_ENCODER)
+    for samples in _TRIED:
+        falling = np.sin(40 * np.log1p(np.arange(samples) / GRID)) / 4
+        feeds = {"source": falling.astype(net.inputs[0].dtype)[None, None]}
+        expected = (1, frame_count(samples), CHANNELS)
+        tried(net, feeds, label=CONTENT_ENCODER, length=f"{samples} samples", expected=expected)
+    return ContentEncoder(net)
 
 
 def closed(features: Features) -> Features:

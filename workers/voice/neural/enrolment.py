@@ -8,8 +8,8 @@ from workers.models.manifest import CONTENT_ENCODER
 from workers.models.runtime import Runtime
 from workers.models.store import ModelStore
 from workers.voice.engine import SAMPLE_RATE, Pcm
-from workers.voice.neural import content, template
-from workers.voice.neural.content import ContentEncoder
+from workers.voice.neural import template
+from workers.voice.neural.content import ContentEncoder, load_encoder
 from workers.voice.neural.windows import GRID
 from workers.voice.template import learn
 
@@ -46,8 +46,7 @@ def load_enroller(
         raise ModelMissing(f"{voice} is not in {store.folder}; `mirage models add-voice FILE` adds one")
     encoder = None
     if index_rate and not index:
-        graph = store.read(CONTENT_ENCODER)
-        encoder = ContentEncoder(runtime.open(graph, content.CONTRACT, label=CONTENT_ENCODER))
+        encoder = load_encoder(runtime, store.read(CONTENT_ENCODER))
     return NeuralVoiceEnroller(voice=voice, sha256=sha256, encoder=encoder)
 
 

@@ -36,7 +36,7 @@ def fix_noise(graph: bytes) -> bytes:
     try:
         import onnx  # noqa: PLC0415 - an extra: only who loads a voice needs it
     except ImportError as error:
-        raise Misconfigured("fixed noise needs the onnx package: pip install 'mirage[neural]'") from error
+        raise Misconfigured("fixed noise needs the onnx package: pip install -e '.[neural]'") from error
     model = onnx.load_from_string(graph)
     drawing = [node for node in model.graph.node if node.op_type in _TABLES]
     if not drawing:

@@ -54,34 +54,86 @@ class ExactIndex:
 
 
 class FaissIndex:
-    """An RVC `.index` file (an inverted file of 768-channel features), searched by faiss."""
+    """An RVC `.index` file (768-channel features, flat or in an inverted file), searched by faiss."""
 
     def __init__(self, data: bytes) -> None:
         """Read the file's bytes.
 
-        Raises `Misconfigured` without faiss, `ModelRefused` for bytes that are no index of 768 channels.
+        Accepted are the kinds `Flat` and `IVF…,Flat` with squared distances (L2), rows of 768 finite numbers, numbered
+        from 0 without gaps: RVC writes no other. Raises `Misconfigured` without faiss, `ModelRefused` for other bytes.
         """
         try:
             import faiss  # noqa: PLC0415 - an extra: only a voice with an index file needs it
         except ImportError as error:
-            raise Misconfigured("an index file needs faiss: pip install 'mirage[neural]'") from error
+            raise Misconfigured("an index file needs faiss: pip install -e '.[neural]'") from error
         try:
             index: Any = faiss.deserialize_index(np.frombuffer(data, np.uint8))
         except RuntimeError as error:
             raise ModelRefused(f"not a faiss index: {error}") from error
         if index.d != CHANNELS or not index.ntotal:
             raise ModelRefused(f"index has {index.ntotal} rows of {index.d}; rows of {CHANNELS} (RVC v2) are needed")
-        self._index = index
+        # Before anything is asked of it: what faiss has not written for a kind aborts the process, and rows that an
+        # inverted file lacks come back as whatever memory held.
+        _refuse_other_kinds(faiss, index)
+        self._faiss, self._index = faiss, index
         self._features: Features = index.reconstruct_n(0, index.ntotal)
+        if not np.isfinite(self._features).all():
+            raise ModelRefused("index has rows that are NaN or infinite; finite ones are needed")
+        try:
+            self.search(self._features[:1])
+        except RuntimeError as error:
+            raise ModelRefused(f"index cannot be searched: {error}") from error
 
     def search(self, features: Features) -> tuple[NDArray[np.floating], NDArray[np.integer]]:
-        """Return what faiss finds."""
+        """Return what faiss finds, on the caller's thread alone."""
+        # OpenMP keeps this figure a thread, and the thread that reads the file is not the one that searches.
+        self._faiss.omp_set_num_threads(1)
         squared, ids = self._index.search(np.ascontiguousarray(features), NEIGHBOURS)
         return squared, ids
 
     def rows(self, ids: NDArray[np.integer]) -> Features:
         """Return the features of rows."""
         return np.asarray(self._features[ids])
+
+
+def _refuse_other_kinds(faiss: Any, index: Any) -> None:
+    """Raise `ModelRefused` unless `index` is `Flat` or `IVF…,Flat`, by L2, with rows 0, 1, 2, ..."""
+    if type(index) is not faiss.IndexIVFFlat:
+        _refuse_other_than_flat(faiss, index, "index")
+        return
+    _refuse_other_distances(faiss, index, "index")
+    _refuse_other_than_flat(faiss, faiss.downcast_index(index.quantizer), "index's quantiser")
+    _refuse_other_rows(faiss, index)
+
+
+def _refuse_other_than_flat(faiss: Any, index: Any, what: str) -> None:
+    if type(index) not in (faiss.IndexFlat, faiss.IndexFlatL2, faiss.IndexFlatIP):  # the last for its own message
+        raise ModelRefused(f"{what} is of the kind {type(index).__name__}; Flat and IVF…,Flat are accepted")
+    _refuse_other_distances(faiss, index, what)
+
+
+def _refuse_other_distances(faiss: Any, index: Any, what: str) -> None:
+    if index.metric_type != faiss.METRIC_L2:
+        found = "the inner product" if index.metric_type == faiss.METRIC_INNER_PRODUCT else "another distance"
+        raise ModelRefused(f"{what} compares by {found}; squared distances (METRIC_L2) are needed")
+
+
+def _refuse_other_rows(faiss: Any, index: Any) -> None:
+    lists = faiss.downcast_InvertedLists(index.invlists)
+    if type(lists) is not faiss.ArrayInvertedLists:
+        raise ModelRefused("index keeps its rows in another file; an index that holds them is needed")
+    centres = index.quantizer.ntotal
+    if not index.nlist == lists.nlist == centres:
+        raise ModelRefused(f"index has {lists.nlist} lists for {centres} centres; one each is needed")
+    sizes = [(number, lists.list_size(number)) for number in range(lists.nlist)]
+    held = [faiss.rev_swig_ptr(lists.get_ids(number), size).copy() for number, size in sizes if size]
+    ids = np.sort(np.concatenate(held)) if held else np.zeros(0, np.int64)
+    if not np.array_equal(ids, np.arange(index.ntotal)):
+        spread = f", numbered {ids[0]} to {ids[-1]}" if len(ids) else ""
+        raise ModelRefused(
+            f"index holds {len(ids)} of the {index.ntotal} rows it counts{spread}; "
+            f"{index.ntotal} rows numbered 0 to {index.ntotal - 1} are needed"
+        )
 
 
 def retrieve(features: Features, index: FeatureIndex, rate: float) -> Features:

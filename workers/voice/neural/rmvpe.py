@@ -9,7 +9,10 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from workers.models.contract import GraphContract, Tensor
+from workers.models.manifest import PITCH
+from workers.models.runtime import Runtime
 from workers.voice.engine import SAMPLE_RATE
+from workers.voice.neural.lengths import tried
 from workers.voice.neural.net import Net
 from workers.voice.neural.pitch import Track
 from workers.voice.neural.windows import FRAME, History, Sound, Window
@@ -24,6 +27,7 @@ CONTRACT = GraphContract(
     (Tensor(None, "float32|float16", (1, None, CENTS_BINS)),),
 )
 
+_TRIED = (MULTIPLE, 3 * MULTIPLE)  # frames, at load
 _LOW_HZ, _HIGH_HZ = 30.0, 8000.0
 _FLOOR = 1e-5
 _CENTS = 20.0 * np.arange(CENTS_BINS) + 1997.3794084376191
@@ -100,6 +104,22 @@ class Rmvpe:
         if not np.isfinite(salience).all():
             raise ValueError("RMVPE gave numbers that are not finite")
         return decode(np.asarray(salience[0, :frames], np.float32))
+
+
+def load_rmvpe(runtime: Runtime, graph: bytes) -> Rmvpe:
+    """Open RMVPE and try it at two lengths.
+
+    Raises `ModelRefused` for another graph, one that is locked to a length inside, or numbers on this device that mean
+    nothing.
+    """
+    net = runtime.open(graph, CONTRACT, label=PITCH)
+    for frames in _TRIED:
+        times = np.arange(frames * FRAME) / SAMPLE_RATE
+        tone = sum(np.sin(2 * np.pi * 220 * order * times) / order for order in range(1, 9)) / 8
+        mel = log_mel(centred(np.asarray(tone, np.float32)))[None, :, :frames]
+        feeds = {str(net.inputs[0].name): mel.astype(net.inputs[0].dtype)}
+        tried(net, feeds, label=PITCH, length=f"{frames} frames", expected=(1, frames, CENTS_BINS))
+    return Rmvpe(net)
 
 
 class RmvpeStream:

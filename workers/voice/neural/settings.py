@@ -5,10 +5,9 @@ from typing import Literal, get_args
 
 from schemas.errors import Misconfigured
 from workers.voice.engine import SAMPLE_RATE
-from workers.voice.grid import BLOCK
 from workers.voice.neural.formant import LIMIT as FORMANT_LIMIT
 from workers.voice.neural.resample import DELAY
-from workers.voice.neural.windows import LARGEST, room
+from workers.voice.neural.windows import room
 
 F0Name = Literal["rmvpe", "swiftf0", "embedded"]
 
@@ -24,9 +23,9 @@ class NeuralVoiceSettings:
     """Fade between windows. 0 is the specification's "overlap-add disabled": a hard join that clicks."""
     context_ms: int = 400
     """Past that is converted again with every block; below 310 ms the voice changes from block to block."""
-    block: int | None = None
-    """Samples converted in one window; None: a whole chunk. 512 makes the output independent of the chunks, to the
-    bit, at the cost of a run of every network per 32 ms."""
+    fixed_blocks: bool = False
+    """Whether every 32 ms have a window of their own, not every chunk: the output is then independent of the chunks,
+    to the bit, at the cost of a run of every network per 32 ms."""
     semitones: float = 0.0
     """Added to the pitch."""
     match_pitch: bool = True
@@ -48,8 +47,6 @@ class NeuralVoiceSettings:
         _between("semitones", self.semitones, -24, 24)
         _between("formant_semitones", self.formant_semitones, -FORMANT_LIMIT, FORMANT_LIMIT)
         _between("index_rate", self.index_rate, 0, 1)
-        if self.block is not None and (self.block % BLOCK or not 0 < self.block <= LARGEST):
-            raise Misconfigured(f"block is {self.block}; a multiple of {BLOCK} up to {LARGEST} is accepted, or none")
 
 
 def check_f0_name(name: str) -> None:

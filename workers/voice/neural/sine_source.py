@@ -14,7 +14,7 @@ def check_sine_source(graph: bytes, *, label: str) -> None:
     try:
         import onnx  # noqa: PLC0415 - an extra: only who loads a voice needs it
     except ImportError as error:
-        raise Misconfigured("a neural voice needs the onnx package: pip install 'mirage[neural]'") from error
+        raise Misconfigured("a neural voice needs the onnx package: pip install -e '.[neural]'") from error
     inferred = onnx.shape_inference.infer_shapes(onnx.load_from_string(graph)).graph
     half = {
         value.name

@@ -98,7 +98,7 @@ class NeuralStream:
         self._restart()
 
     def _parts(self, pcm: Pcm) -> Iterator[Pcm]:
-        step = self._chain.settings.block or LARGEST
+        step = BLOCK if self._chain.settings.fixed_blocks else LARGEST
         return (pcm[at : at + step] for at in range(0, len(pcm), step))
 
     def _part(self, pcm: Pcm, spent: Counter[str], *, convert: bool) -> Sound | None:

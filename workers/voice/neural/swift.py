@@ -31,12 +31,16 @@ def swift_graph() -> bytes:
     """Return the graph that lies in the `swift-f0` wheel (MIT). Raises `ModelMissing` without the wheel."""
     spec = find_spec("swift_f0")
     if spec is None or not spec.submodule_search_locations:
-        raise ModelMissing("SwiftF0 is not installed: pip install 'mirage[neural]', or choose another F0")
+        raise ModelMissing("SwiftF0 is not installed: pip install -e '.[neural]', or choose another F0")
     return (Path(spec.submodule_search_locations[0]) / "model.onnx").read_bytes()
 
 
 class SwiftStream:
-    """SwiftF0 on the windows of one stream: 135 kB, nothing to download beyond its wheel."""
+    """SwiftF0 on the windows of one stream.
+
+    Its frames of 16 ms start with the window, which lies on another grid: pitch is near that of the whole file, to 25
+    cents in 95 of 100 voiced frames of speech at 96 ms a chunk and more, and not equal to it as RMVPE's is.
+    """
 
     def __init__(self, net: Net) -> None:
         """Use the graph of `swift_graph`."""

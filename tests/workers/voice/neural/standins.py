@@ -62,6 +62,43 @@ def encoder() -> bytes:
     )
 
 
+def times(made: bytes, factor: float) -> bytes:
+    """Return a graph of one output that gives `factor` times what `made` gives."""
+    model = onnx.load_from_string(made)
+    (output,) = model.graph.output
+    for each in model.graph.node:
+        each.output[:] = ["before" if name == output.name else name for name in each.output]
+    model.graph.initializer.append(constant("factor", np.float32(factor)))
+    model.graph.node.append(node("Mul", ["before", "factor"], output.name))
+    return bytes(model.SerializeToString())
+
+
+def locked(made: bytes, *, axis: int, length: int, fills: bool = False) -> bytes:
+    """Return a graph of one input that declares what `made` does, and has one length in it: as if traced so.
+
+    It runs on inputs of `length` along `axis` only; with `fills` it takes any, and computes on so many all the same.
+    """
+    model = onnx.load_from_string(made)
+    (given,) = model.graph.input
+    for each in model.graph.node:
+        each.input[:] = ["pinned" if name == given.name else name for name in each.input]
+    if fills:
+        pin = [
+            node("Concat", [given.name] * 8, "plenty", axis=axis),
+            node("Slice", ["plenty", "none", "length", "axis"], "pinned"),
+        ]
+        made_of = {"none": np.array([0]), "length": np.array([length]), "axis": np.array([axis])}
+    else:
+        shape = [axis_of.dim_value or 1 for axis_of in given.type.tensor_type.shape.dim]
+        shape[axis] = length
+        pin, made_of = [node("Reshape", [given.name, "traced"], "pinned")], {"traced": np.array(shape)}
+    model.graph.initializer.extend(constant(name, value) for name, value in made_of.items())
+    nodes = [*pin, *model.graph.node]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    return bytes(model.SerializeToString())
+
+
 def _mel_to_salience() -> NDArray[np.float32]:
     """Return (128, 360): each mel band to a bump of seven bins at its centre's cents."""
     hertz = 700 * (10 ** (np.linspace(*_mel_edges(), rmvpe.MELS + 2)[1:-1] / 2595) - 1)

@@ -1,15 +1,17 @@
 """The engine: what it is opened from, what a template binds, whom it refuses."""
 
+from collections.abc import Callable
 from pathlib import Path
 from types import MappingProxyType
 
 import numpy as np
 import pytest
+from structlog.testing import capture_logs
 
-from schemas.errors import CodecError, EnrolmentRefused, Misconfigured, ModelMissing
+from schemas.errors import CodecError, EnrolmentRefused, Misconfigured, ModelMissing, ModelRefused
 from schemas.names import Kind
-from tests.workers.voice.neural.loading import VOICE, fill, load
-from tests.workers.voice.neural.standins import voice
+from tests.workers.voice.neural.loading import VOICE, fill, load, worn
+from tests.workers.voice.neural.standins import encoder, locked, pitch_finder, times, voice
 from tests.workers.voice.speech import Held, results
 from workers.faults import STAGES
 from workers.models.manifest import CONTENT_ENCODER, PITCH
@@ -93,6 +95,17 @@ def test_retrieval_is_a_stage_of_its_own(voices: MappingProxyType[str, Held]) ->
     assert results(engine.open(enrolled), voices["a"].held_out[:30_720])[-1].outcome is VoiceOutcome.CONVERTED
 
 
+def test_a_voice_enrolled_without_features_is_spoken_and_the_log_says_what_to_do() -> None:
+    """Whoever was enrolled before the index rate was raised is not silenced by it, and it is no riddle either."""
+    pulled, plain = load(settings=NeuralVoiceSettings(index_rate=0.8)), load()
+    for engine, warned in ((pulled, 1), (plain, 0)):
+        with capture_logs() as lines:
+            stream = engine.open(worn(engine))
+        assert [line["log_level"] for line in lines] == ["warning"] * warned
+        assert all("enrol it again" in line["event"] and line["index_rate"] == 0.8 for line in lines)
+        assert "index" not in stream.process(np.zeros(3072, np.int16)).stages_us
+
+
 @pytest.mark.parametrize("index_rate", [0.0, 0.5])
 def test_enrolling_needs_no_synthesiser(tmp_path: Path, voices: MappingProxyType[str, Held], index_rate: float) -> None:
     """The process that enrols may have no GPU: its templates are the engine's own, byte for byte."""
@@ -113,6 +126,39 @@ def test_a_missing_model_is_named(tmp_path: Path, missing: str) -> None:
     store = fill(tmp_path, voice())
     (tmp_path / missing).unlink()
     with pytest.raises(ModelMissing, match=missing.replace(".", r"\.")):
+        load_neural_voice(store, Runtime("cpu"), voice=VOICE)
+
+
+@pytest.mark.parametrize(("spoiled", "graph"), [(CONTENT_ENCODER, encoder()), (PITCH, pitch_finder())])
+@pytest.mark.parametrize(("factor", "said"), [(np.nan, "NaN or infinite"), (0.0, "0 everywhere")])
+def test_a_network_whose_numbers_mean_nothing_here_is_refused_by_name(
+    tmp_path: Path, spoiled: str, graph: bytes, factor: float, said: str
+) -> None:
+    """Half precision does that on some devices. Every chunk would be silenced, by an engine that says it is ready."""
+    store = fill(tmp_path, voice())
+    store.put(spoiled, times(graph, factor), origin="built by the tests", at="2026-01-01T00:00:00Z")
+    with pytest.raises(ModelRefused, match=rf"{spoiled}: output .* is -?{said}.*MIRAGE_PROVIDER"):
+        load_neural_voice(store, Runtime("cpu"), voice=VOICE)
+
+
+@pytest.mark.parametrize(
+    ("name", "graph", "axis", "length", "said"),
+    [
+        (CONTENT_ENCODER, encoder, 2, 5120, r"10560 samples, where \(1, 32, 768\)|\(1, 15, 768\) for 10560 samples"),
+        (CONTENT_ENCODER, encoder, 2, 16_000, r"5120 samples, where \(1, 15, 768\)|\(1, 49, 768\) for 5120 samples"),
+        (PITCH, pitch_finder, 2, 32, r"96 frames, where \(1, 96, 360\)|\(1, 32, 360\) for 96 frames"),
+        (PITCH, pitch_finder, 2, 64, r"32 frames, where \(1, 32, 360\)|\(1, 64, 360\) for 32 frames"),
+    ],
+)
+@pytest.mark.parametrize("fills", [False, True])
+def test_a_network_that_is_locked_inside_to_a_length_is_refused_by_name(
+    tmp_path: Path, name: str, graph: Callable[[], bytes], axis: int, length: int, said: str, *, fills: bool
+) -> None:
+    """Its declared axes are free, whichever length it was traced with: every chunk but one size would be silence."""
+    store = fill(tmp_path, voice())
+    spoiled = locked(graph(), axis=axis, length=length, fills=fills)
+    store.put(name, spoiled, origin="built by the tests", at="2026-01-01T00:00:00Z")
+    with pytest.raises(ModelRefused, match=rf"{name} (fails on|gives) ({said}).* expected.*locked"):
         load_neural_voice(store, Runtime("cpu"), voice=VOICE)
 
 
@@ -137,8 +183,6 @@ def test_an_unknown_f0_is_refused(tmp_path: Path) -> None:
         {"semitones": 25.0},
         {"formant_semitones": 7.0},
         {"index_rate": 1.5},
-        {"block": 500},
-        {"block": 5632},
     ],
 )
 def test_a_setting_out_of_range_is_refused(wrong: dict[str, float]) -> None:

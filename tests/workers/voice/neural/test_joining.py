@@ -1,5 +1,7 @@
 """Windows on the grid, joins, and the way down to 16 kHz: each stage against the whole file."""
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -127,6 +129,21 @@ def test_the_output_takes_the_level_of_the_input() -> None:
     source = RANDOM.standard_normal(16_384).astype(np.float32) * 0.1
     out = level.push(source, RANDOM.standard_normal(16_384).astype(np.float32) * 0.02)
     assert out[1024:].std() == pytest.approx(0.1, rel=0.1)
+
+
+@pytest.mark.parametrize("sizes", [(512,), (3072,), LADDER])
+def test_a_level_that_is_matched_in_chunks_is_that_of_the_whole_file(sizes: tuple[int, ...]) -> None:
+    """Bit for bit: the powers are those of 512 samples, however many come at once."""
+    swell = 10 ** (np.sin(np.arange(40 * 3072) / 7000) - 1.5).astype(np.float32)
+    source, output = (RANDOM.standard_normal(len(swell)).astype(np.float32) * each for each in (swell, swell[::-1]))
+    level, parts, at = LevelMatch(), [], 0
+    for size in itertools.cycle(sizes):
+        if at == len(source):
+            break
+        stop = min(at + size, len(source))
+        parts.append(level.push(source[at:stop], output[at:stop]))
+        at = stop
+    np.testing.assert_array_equal(np.concatenate(parts), LevelMatch().push(source, output))
 
 
 def test_silence_does_not_raise_the_gain() -> None:

