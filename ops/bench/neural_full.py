@@ -44,7 +44,7 @@ def measure_full(progress: Callable[[int], None] = lambda _: None) -> dict[str, 
     """
     if importlib.util.find_spec("onnx") is None:
         raise Misconfigured(
-            "networks of full size are made with onnx, which is not installed: pip install 'mirage[neural]'"
+            "networks of full size are made with onnx, which is not installed: pip install -e '.[neural]'"
         )
     parts: tuple[tuple[str, Callable[[], bytes], GraphContract], ...] = (
         ("swapper", partial(swapper_like_graph, _CHANNELS), contracts.SWAPPER),

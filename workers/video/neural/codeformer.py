@@ -19,7 +19,10 @@ from workers.video.engine import Frame
 from workers.video.neural import align, contracts
 from workers.video.neural.engine import ModelSource
 from workers.video.neural.paste import NeuralPatch
-from workers.video.pixels import Float, f32, u8
+from workers.video.pixels import f32, u8
+
+_IMAGE, _WEIGHT = "image", "w"
+_SCALED = f32(np.arange(256) / 127.5 - 1)  # of each level
 
 _log = structlog.get_logger(__name__)
 
@@ -39,7 +42,9 @@ class CodeFormerEnhancer:
 
     def __init__(self, network: Network, *, fidelity: float, every: int) -> None:
         """Restore with `fidelity` (0 … 1, higher keeps closer to the swap), on every `every`-th frame of a track."""
-        self._network, self._fidelity, self._every = network, fidelity, every
+        self._bound = network.bind({_IMAGE: (1, 3, align.FFHQ_SIDE, align.FFHQ_SIDE), _WEIGHT: ()})
+        self._output = str(network.outputs[0].name)
+        self._fidelity, self._every = fidelity, every
 
     def enhance(self, patches: Sequence[NeuralPatch]) -> list[NeuralPatch]:
         """Return the patches restored, in order; as they were where the session is over its budget."""
@@ -65,17 +70,18 @@ class CodeFormerEnhancer:
 
     def _restored(self, crop: Frame, fidelity: float) -> Frame | None:
         """Return the (512, 512, 3) BGR crop restored; None where the network's answer is no picture."""
-        (made,) = self._network.run({"image": planes_of(crop), "w": f32(fidelity)})
+        for plane, values in zip(self._bound.inputs[_IMAGE][0], reversed(cv2.split(crop)), strict=True):
+            cv2.LUT(values, _SCALED, plane)
+        self._bound.inputs[_WEIGHT][...] = fidelity
+        made = self._bound.run()[self._output][0]  # (3, 512, 512), ours until the next run
         if not np.isfinite(made.sum()):
             _log.error("enhancer_gave_no_picture", label=CODEFORMER)
             return None
-        levels = np.rint((np.clip(made[0], -1, 1) + 1) * 127.5).astype(np.uint8)
-        return np.ascontiguousarray(levels[::-1].transpose(1, 2, 0))
-
-
-def planes_of(crop: Frame) -> Float:
-    """Return (1, 3, H, W) RGB -1 … 1 of a BGR crop (H, W, 3)."""
-    return f32(crop[:, :, ::-1].transpose(2, 0, 1)[None] / 127.5 - 1)
+        np.clip(made, -1, 1, out=made)
+        made += 1
+        made *= 127.5
+        red, green, blue = np.rint(made, out=made).astype(np.uint8)
+        return u8(cv2.merge([blue, green, red]))
 
 
 def load_codeformer(store: ModelSource, runtime: Runtime, *, fidelity: float, every: int) -> CodeFormerEnhancer | None:
@@ -89,5 +95,5 @@ def load_codeformer(store: ModelSource, runtime: Runtime, *, fidelity: float, ev
     network = runtime.open(store.read(CODEFORMER), contracts.ENHANCER, label=CODEFORMER)
     rows, columns = np.mgrid[0 : align.FFHQ_SIDE, 0 : align.FFHQ_SIDE] / align.FFHQ_SIDE
     picture = f32(np.stack([rows, columns, rows * columns])[None] * 1.6 - 0.8)
-    self_test(network, {"image": picture, "w": f32(fidelity)}, label=CODEFORMER)
+    self_test(network, {_IMAGE: picture, _WEIGHT: f32(fidelity)}, label=CODEFORMER)
     return CodeFormerEnhancer(network, fidelity=fidelity, every=every)

@@ -18,6 +18,9 @@ DETECTOR = GraphContract(
 )
 """Input RGB, (x - 127.5) / 128. Outputs by position: scores, boxes and keypoints, each for strides 8, 16, 32."""
 
+DETECTOR_OF_BYTES = GraphContract(DETECTOR.what, (Tensor(None, "uint8", (1, None, None, 3)),), DETECTOR.outputs)
+"""The same graph, edited when it is opened: input BGR as it is."""
+
 RECOGNISER = GraphContract(
     "an ArcFace face recogniser",
     (Tensor(None, "float32", (None, 3, RECOGNISER_CROP, RECOGNISER_CROP)),),
@@ -39,3 +42,11 @@ ENHANCER = GraphContract(
     (Tensor("restored", "float32", (None, 3, RESTORED_CROP, RESTORED_CROP)),),
 )
 """`image` RGB -1 … 1, `w` the fidelity 0 … 1; output like `image`, to be clipped."""
+
+SEGMENTED = 256  # px, the segmenter's
+SEGMENTER = GraphContract(
+    "MediaPipe's multiclass selfie segmenter",
+    (Tensor(None, "float32", (1, SEGMENTED, SEGMENTED, 3)),),
+    (Tensor(None, "float32", (1, SEGMENTED, SEGMENTED, 6)),),
+)
+"""Input RGB, x / 255. Output logits: background, hair, skin of body, skin of face, clothes, things."""

@@ -8,9 +8,11 @@ import structlog
 
 from schemas.errors import ModelRefused
 from workers.models.batch_axis import open_batched
+from workers.models.gpu_memory import GpuMemory
 from workers.models.manifest import DETECTOR, RECOGNISER, SWAPPER, SWAPPER_FP32
 from workers.models.runtime import Network, Runtime
 from workers.models.selftest import self_test
+from workers.reports import GpuFigures
 from workers.video.cuts import SceneCuts
 from workers.video.engine import FaceResult, FaceSession, FaceSettings, Frame
 from workers.video.neural import contracts, template
@@ -18,13 +20,13 @@ from workers.video.neural.arcface import ArcFace
 from workers.video.neural.emap import read_emap
 from workers.video.neural.enrolment import embedding_of
 from workers.video.neural.flow import FlowTracker
-from workers.video.neural.inswapper import InSwapper, NeuralIdentity, SwapOptions, latent_of
+from workers.video.neural.inswapper import MAX_BATCH, InSwapper, NeuralIdentity, SwapOptions, latent_of, profile_of
 from workers.video.neural.paste import NeuralPatch
 from workers.video.neural.probe import swapper_feeds
-from workers.video.neural.scrfd import Scrfd
+from workers.video.neural.scrfd import Scrfd, open_detector
 from workers.video.pixels import Float
 from workers.video.stages import Enhancer
-from workers.video.swap_pipeline import SwapPipeline, SwapSession
+from workers.video.swap_pipeline import SwapPipeline, SwapSession, each_once
 
 _PRECISION = 0.1
 """Largest difference to the single-precision file, as a share of its peak: artefacts are larger, rounding is not."""
@@ -54,11 +56,12 @@ class NeuralFaceEngine:
         swapper: InSwapper,
         emap: Float,
         enhancer: Enhancer[NeuralPatch] | None = None,
+        gpu: GpuMemory | None = None,
     ) -> None:
-        """Take the opened parts; `emap` (512, 512) belongs to the swapper."""
+        """Take the opened parts; `emap` (512, 512) belongs to the swapper, `gpu` is what they were opened on."""
         cv2.setNumThreads(1)  # a worker has one core; OpenCV's own threads would take its neighbours'
         self._detector, self._recogniser = detector, recogniser
-        self._emap, self._emap_digest = emap, template.emap_digest(emap)
+        self._emap, self._emap_digest, self._gpu = emap, template.emap_digest(emap), gpu
         self._pipeline: SwapPipeline[NeuralIdentity, NeuralPatch] = SwapPipeline(detector, swapper, enhancer)
 
     @property
@@ -68,8 +71,15 @@ class NeuralFaceEngine:
 
     @property
     def batch(self) -> int:
-        """Return 8: what an A10G is estimated to swap in little more time than one face."""
+        """Return 8. On an A10G one face is estimated to fill most of the card, so that a batch saves the cost of calls.
+
+        A larger card gains more; and more faces than these would take longer there than a frame lasts.
+        """
         return 8
+
+    def memory(self) -> GpuFigures | None:
+        """See `MemoryFigures`."""
+        return None if self._gpu is None else self._gpu.figures()
 
     def enrol(self, portrait: Frame) -> bytes:
         """Return the identity template of the one face in the portrait (H, W, 3) BGR. Raises `EnrolmentRefused`."""
@@ -77,13 +87,10 @@ class NeuralFaceEngine:
         latent = latent_of(embedding, self._emap)
         return template.encode(template.NeuralTemplate(embedding, latent, self._emap_digest))
 
-    def open(self, settings: FaceSettings, identity: bytes | None) -> SwapSession[NeuralIdentity]:
-        """Start a session that wears the template `identity`; None covers every face.
-
-        Raises `InputRejected` (`template_invalid`) for bytes that are not a template of this engine.
-        """
-        worn = None if identity is None else NeuralIdentity(self._latent(template.decode(identity)))
-        return SwapSession(settings, worn, FlowTracker(settings.max_faces), cuts=SceneCuts())
+    def open(self, settings: FaceSettings, worn: Sequence[bytes | None]) -> SwapSession[NeuralIdentity]:
+        """See `FaceEngine.open`; `InputRejected` has the code `template_invalid`."""
+        identities = each_once(worn, lambda data: NeuralIdentity(self._latent(template.decode(data))))
+        return SwapSession(settings, identities, FlowTracker(settings.max_faces), cuts=SceneCuts())
 
     def process(self, jobs: Sequence[tuple[FaceSession, Frame, int]]) -> list[FaceResult]:
         """Process (session, frame, pts in µs) jobs, results in order; a session appears at most once per call."""
@@ -119,9 +126,9 @@ def load_neural_face(
     swapper = InSwapper(network, options)
     if runtime.accelerated:
         swapper.warm()  # kernels are chosen and engines built for each shape; on the CPU nothing is
-    detector = Scrfd(runtime.open(store.read(DETECTOR), contracts.DETECTOR, label=DETECTOR))
+    detector = open_detector(runtime, store.read(DETECTOR), label=DETECTOR)
     recogniser = ArcFace(runtime.open(store.read(RECOGNISER), contracts.RECOGNISER, label=RECOGNISER))
-    return NeuralFaceEngine(detector, recogniser, swapper, emap, enhancer)
+    return NeuralFaceEngine(detector, recogniser, swapper, emap, enhancer, runtime.gpu)
 
 
 def _swapper_network(runtime: Runtime, graph: bytes, label: str) -> Network:
@@ -130,7 +137,7 @@ def _swapper_network(runtime: Runtime, graph: bytes, label: str) -> Network:
     if all(tensor.shape[0] is None for tensor in network.inputs):
         return network
     try:
-        return open_batched(runtime, graph, contracts.SWAPPER, label=label)
+        return open_batched(runtime, graph, contracts.SWAPPER, label=label, profile=profile_of(1, 4, MAX_BATCH))
     except ModelRefused as error:
         _log.warning("faces_are_swapped_one_by_one", reason=str(error))
         return network

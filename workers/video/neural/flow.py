@@ -18,8 +18,9 @@ from workers.video.tracker import FaceTracker, Fit
 
 _VIEW_PX = 160  # about how large the surroundings are looked at
 _SURROUNDINGS = 1.5  # of the box
-_GRID = 4  # points along each side of the face, beside its keypoints
-_GRID_REACH = 0.32  # of the box, about its centre
+_ALONG = np.linspace(-0.32, 0.32, 4)  # of the box, about its centre
+_GRID = f32(np.stack(np.meshgrid(_ALONG, _ALONG), axis=-1).reshape(-1, 2))
+"""(16, 2): where points on the face are followed beside its keypoints."""
 _WINDOW, _LEVELS = (15, 15), 2
 _CRITERIA = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 20, 0.03)
 _RETURNS = 1.0  # view px
@@ -69,7 +70,7 @@ class FlowModel:
         """Carry the keypoints on to `frame`; None where too few points could be followed."""
         if fit.view is None:
             return None
-        points = fit.view.local(np.concatenate([fit.landmarks, _grid(fit.box)]))
+        points = fit.view.local(np.concatenate([fit.landmarks, _on_face(fit.box)]))
         found = _motion(fit.view.grey, fit.view.beside(frame), points)
         if found is None:
             return None
@@ -126,10 +127,8 @@ def _grey(part: Frame, factor: int) -> Mask:
     return u8(cv2.cvtColor(part, cv2.COLOR_BGR2GRAY))
 
 
-def _grid(box: Box) -> Float:
-    along = np.linspace(-_GRID_REACH, _GRID_REACH, _GRID)
-    offsets = np.stack(np.meshgrid(along, along), axis=-1).reshape(-1, 2)
-    return f32((box[:2] + box[2:]) / 2 + offsets * (box[2:] - box[:2]))
+def _on_face(box: Box) -> Float:
+    return f32((box[:2] + box[2:]) / 2 + _GRID * (box[2:] - box[:2]))
 
 
 def _motion(before: Mask, now: Mask, points: Float) -> tuple[Affine, float] | None:

@@ -7,11 +7,12 @@ import cv2
 import numpy as np
 
 from workers.models.bound import Bound
+from workers.models.providers import Profile
 from workers.models.runtime import Network
 from workers.video.engine import Frame
 from workers.video.faces import TrackedFace, side
 from workers.video.neural import align
-from workers.video.neural.contracts import CROP
+from workers.video.neural.contracts import CROP, EMBEDDING
 from workers.video.neural.light import in_the_light_of
 from workers.video.neural.paste import NeuralPatch, Paster
 from workers.video.pixels import Affine, Float, u8
@@ -56,8 +57,12 @@ class InSwapper:
         self._paster = Paster()
 
     def warm(self) -> None:
-        """Make the buffers of every batch size, so that no frame waits for them."""
-        for size in range(1, self._most + 1):
+        """Make the buffers of every batch size, so that no frame waits for them.
+
+        The largest first: TensorRT builds its engine anew for a size beyond those it has seen, and smaller runs fit
+        into the memory of larger ones.
+        """
+        for size in range(self._most, 0, -1):
             self._bound(size)
 
     def swap(self, requests: Sequence[SwapRequest[NeuralIdentity]]) -> list[NeuralPatch | None]:
@@ -121,6 +126,15 @@ class InSwapper:
             }
             self._sizes[size] = self._network.bind(shapes)
         return self._sizes[size]
+
+
+def profile_of(least: int, best: int, most: int) -> Profile:
+    """Return what TensorRT is told of the batches to come: from `least` to `most` faces, quickest at `best`."""
+
+    def shapes(batch: int) -> dict[str, tuple[int, ...]]:
+        return {_INPUT: (batch, 3, CROP, CROP), _LATENT: (batch, EMBEDDING)}
+
+    return shapes(least), shapes(best), shapes(most)
 
 
 def _place(face: TrackedFace) -> Affine | None:

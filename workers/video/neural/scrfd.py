@@ -6,62 +6,68 @@ The same results as insightface's `SCRFD.detect`, for less: frames go straight i
 only cells above the threshold are decoded, not all 16,800.
 """
 
-import cv2
 import numpy as np
+import structlog
 
-from workers.models.runtime import Network
+from schemas.errors import ModelRefused
+from workers.models.byte_input import take_bytes
+from workers.models.runtime import Network, Runtime
+from workers.models.selftest import refuse_different
 from workers.video.engine import Frame
 from workers.video.faces import Detection
+from workers.video.neural import contracts
 from workers.video.neural.contracts import ANCHORS, DETECTOR_SIDE, STRIDES
-from workers.video.pixels import Float, Mask, f32
+from workers.video.neural.letterbox import MEAN, STD, ByteLetterbox, FloatLetterbox
+from workers.video.pixels import Float, f32
 
 MIN_SCORE = 0.5
 SAME_FACE_IOU = 0.4
 _MOST_CANDIDATES = 512  # each is compared with each; six faces make about sixty
-_MEAN, _STD = 127.5, 128.0
-_NO_PICTURE = (0 - _MEAN) / _STD  # black, as the graph sees it
 _UNITS = [f32([-stride, -stride, *[stride] * 12]) for stride in STRIDES]
 """What a box's and keypoints' values are multiplied by: its distances to the left and above point backwards."""
+_PRECISION = 0.1  # of an output's peak: how far another device's arithmetic may be from the CPU's
+
+_log = structlog.get_logger(__name__)
 
 
 class Scrfd:
     """One detector, with its input buffer. Not thread-safe."""
 
     def __init__(self, network: Network, side: int = DETECTOR_SIDE) -> None:
-        """Bind `network` (of the contract `DETECTOR`) to frames fitted into `side` px."""
+        """Bind `network` (of the contract `DETECTOR` or `DETECTOR_OF_BYTES`) to frames fitted into `side` px.
+
+        Raises `ModelRefused` when its outputs have not the rows of their strides: one in another order, or not SCRFD.
+        """
         if side % STRIDES[-1]:
             raise ValueError(f"a detector side of {side} px: multiples of {STRIDES[-1]} are accepted")
         self.side = side
-        name = str(network.inputs[0].name)
-        self._bound = network.bind({name: (1, 3, side, side)})
-        self._planes = self._bound.inputs[name][0]  # (3, side, side) RGB
+        given = network.inputs[0]
+        name = str(given.name)
+        as_bytes = given.dtype == "uint8"
+        self._bound = network.bind({name: (1, side, side, 3) if as_bytes else (1, 3, side, side)})
+        room = self._bound.inputs[name][0]
+        self._letterbox = ByteLetterbox(room) if as_bytes else FloatLetterbox(room)
         self._outputs = [str(output.name) for output in network.outputs]
         self._centres = [_centres(side, stride) for stride in STRIDES]
-        self._fitted = np.empty((0, 0, 3), np.uint8)
-        self._channels = [np.empty((0, 0), np.uint8)] * 3
+        self._refuse_other_rows()
+
+    def _refuse_other_rows(self) -> None:
+        """Raise `ModelRefused` unless each output has the rows of its stride; a contract knows widths only."""
+        rows = [len(centres) for centres in self._centres]
+        outputs = self._bound.run()
+        found = [len(outputs[name]) for name in self._outputs]
+        expected = rows * (len(found) // len(rows))
+        if found != expected:
+            raise ModelRefused(
+                f"not {contracts.DETECTOR.what}: at {self.side} px outputs of {', '.join(map(str, expected))} rows are "
+                f"expected (strides {', '.join(map(str, STRIDES))}), {', '.join(map(str, found))} found"
+            )
 
     def detect(self, frame: Frame) -> list[Detection]:
         """Return the faces in `frame` (H, W, 3), best score first."""
-        shrunk_by = self.prepare(frame)
+        shrunk_by = self._letterbox.fill(frame)
         outputs = self._bound.run()
         return self.decode([outputs[name] for name in self._outputs], shrunk_by)
-
-    def prepare(self, frame: Frame) -> float:
-        """Fit `frame` into the top left of the input buffer; return how many times smaller it is there (a factor)."""
-        height, width = frame.shape[:2]
-        if height > width:  # the rounding is the reference's: it decides which pixels are compared
-            rows, columns = self.side, max(int(self.side / (height / width)), 1)
-        else:
-            rows, columns = max(int(self.side * (height / width)), 1), self.side
-        if (rows, columns) != self._fitted.shape[:2]:
-            self._planes.fill(_NO_PICTURE)  # what the picture leaves free is padding
-            self._fitted = np.empty((rows, columns, 3), np.uint8)
-            self._channels = [np.empty((rows, columns), np.uint8) for _ in range(3)]
-        cv2.resize(frame, (columns, rows), dst=self._fitted, interpolation=_interpolation(frame.shape, rows, columns))
-        cv2.split(self._fitted, self._channels)
-        for plane, values in zip(self._planes, reversed(self._channels), strict=True):
-            _to_range(values, plane[:rows, :columns])
-        return float(rows / height)
 
     def decode(self, outputs: list[Float], shrunk_by: float) -> list[Detection]:
         """Return what nine `outputs` say, in px of the frame; one detection a face."""
@@ -91,28 +97,34 @@ class Scrfd:
         ]
 
 
-def _interpolation(shape: tuple[int, ...], rows: int, columns: int) -> int:
-    """Return the cheapest way to what linear interpolation gives.
+def open_detector(runtime: Runtime, graph: bytes, *, label: str, as_bytes: bool | None = None) -> Scrfd:
+    """Open a detector of the contract `DETECTOR`. Raises `ModelRefused`, as `Runtime.open` does.
 
-    Shrunk by an odd whole factor, as 1080p is to 640 px, every place asked for is the middle of a px: nothing is
-    interpolated, and taking that px costs a third.
+    `as_bytes`: edit the graph to take frames as bytes, and prove it: it must say of a picture what the graph as it came
+    says on the CPU. One that does not, or cannot be edited, runs as it came, and that is logged. None does so where it
+    pays: on NVIDIA's providers. CoreML would leave the conversion to the CPU, which the host does better.
     """
-    factor = shape[0] // rows
-    middles = factor % 2 == 1 and shape[:2] == (factor * rows, factor * columns)
-    return cv2.INTER_NEAREST_EXACT if middles else cv2.INTER_LINEAR
+    if runtime.provider in ("tensorrt", "cuda") if as_bytes is None else as_bytes:
+        try:
+            edited = take_bytes(graph, mean=MEAN, std=STD, label=label)
+            network = runtime.open(edited, contracts.DETECTOR_OF_BYTES, label=label)
+            _prove(network, Runtime("cpu").open(graph, contracts.DETECTOR, label=label), label)
+            return Scrfd(network)
+        except ModelRefused as error:
+            _log.warning("frames_are_converted_on_the_host", reason=str(error))
+    return Scrfd(runtime.open(graph, contracts.DETECTOR, label=label))
 
 
-def _to_range(values: Mask, plane: Float) -> None:
-    """Write `values` (H, W) into `plane` (H, W) as (x - 127.5) / 128. The corners of `values` are overwritten.
-
-    OpenCV's one conversion from bytes to scaled floats in Python's reach is `normalize`, which stretches what it finds
-    from least to most; so both ends of the range are put where it finds them. It takes 0.4 of the time of any
-    arithmetic operation, and is exact: the scale is a power of two.
-    """
-    first, last = values[0, 0], values[-1, -1]
-    values[0, 0], values[-1, -1] = 0, 255
-    cv2.normalize(values, plane, -_MEAN / _STD, _MEAN / _STD, cv2.NORM_MINMAX, cv2.CV_32F)
-    plane[0, 0], plane[-1, -1] = ((float(value) - _MEAN) / _STD for value in (first, last))
+def _prove(edited: Network, original: Network, label: str) -> None:
+    """Raise `ModelRefused` unless both graphs say the same of a picture."""
+    side = DETECTOR_SIDE
+    picture = np.random.default_rng(20).integers(0, 256, (side, side, 3), np.uint8)
+    floats = np.empty((1, 3, side, side), np.float32)
+    FloatLetterbox(floats[0]).fill(picture)
+    wanted = original.run({str(original.inputs[0].name): floats})
+    found = edited.run({str(edited.inputs[0].name): picture[None]})
+    for tensor, one, other in zip(edited.outputs, found, wanted, strict=True):
+        refuse_different(one, other, name=f"{label} given bytes: output {tensor.name}", tolerance=_PRECISION)
 
 
 def _centres(side: int, stride: int) -> Float:

@@ -4,7 +4,8 @@ The detector is a real one: the two vendored graphs, put behind SCRFD's input an
 one ONNX graph. So real faces are really found in the neural path. Mouth corners are approximated from the middle of the
 mouth and the line of the eyes. The recogniser is a random projection of a coarse picture: the same face gives the same
 direction, another face another. The swapper blurs its target and tints it by its latent, so that what came of which
-identity can be read off the colours.
+identity can be read off the colours. The segmenter goes by colour: pure green is skin of the body, magenta hair, blue a
+thing, and whatever a real face shows is skin of the face.
 """
 
 from collections.abc import Mapping
@@ -20,7 +21,15 @@ from workers.models import vendored
 from workers.models.manifest import DETECTOR, RECOGNISER, SWAPPER
 from workers.models.runtime import Runtime
 from workers.video.detector import _STRIDES, _anchor_centres
-from workers.video.neural.contracts import ANCHORS, CROP, DETECTOR_SIDE, EMBEDDING, RECOGNISER_CROP, STRIDES
+from workers.video.neural.contracts import (
+    ANCHORS,
+    CROP,
+    DETECTOR_SIDE,
+    EMBEDDING,
+    RECOGNISER_CROP,
+    SEGMENTED,
+    STRIDES,
+)
 from workers.video.neural.engine import NeuralFaceEngine, load_neural_face
 from workers.video.pixels import Float, f32
 
@@ -104,6 +113,22 @@ def recogniser_graph() -> bytes:
     ]
     shape = ["None", 3, RECOGNISER_CROP, RECOGNISER_CROP]
     return _graph(nodes, {"input.1": shape}, {"683": ["None", EMBEDDING]}, weights)
+
+
+@cache
+def segmenter_graph(*, side: int = SEGMENTED, factor: float = 1.0) -> bytes:
+    """Return a multiclass selfie segmenter: background, hair, skin of body and face, clothes, things."""
+    weights = {
+        "colours": f32(60) * f32([[0, 0.5, -0.5, 0, 0, -0.5], [0, -1, 1, 0, 0, -0.5], [0, 0.5, -0.5, 0, 0, 1]]),
+        "rarity": f32([-20, -20, -20, 0, -20, -20]),
+        "factor": f32(factor),
+    }
+    nodes = [
+        helper.make_node("MatMul", ["input_29", "colours"], ["likely"]),
+        helper.make_node("Add", ["likely", "rarity"], ["scores"]),
+        helper.make_node("Mul", ["scores", "factor"], ["Identity"]),
+    ]
+    return _graph(nodes, {"input_29": [1, side, side, 3]}, {"Identity": [1, side, side, 6]}, weights)
 
 
 @cache

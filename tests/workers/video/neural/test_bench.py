@@ -15,13 +15,35 @@ from workers.video.neural.inswapper import InSwapper
 def test_what_cannot_be_measured_is_null_and_said() -> None:
     figures = neural_video.measure(rounds=4).as_json()
     assert figures["batch_ratio"] is not None
-    compared = [figures[name] for name in ("post_ratio", "detector_ratio", "psnr_db")]
+    names = ("post_ratio", "detector_ratio", "detector_ratio_least", "detector_bytes_ratio", "large_heap", "psnr_db")
+    compared = [figures[name] for name in names]
     if find_spec("insightface") is None:
-        assert compared == [None] * 3
+        assert compared == [None] * 6
         assert "insightface" in str(figures["missing"])
+        assert figures["met"] == {"post_ratio": None, "detector_ratio": None, "psnr_db": None}
     else:
         assert None not in compared
         assert float(str(figures["psnr_db"])) >= 50
+
+
+def test_what_was_reached_is_said_by_size_and_of_the_detector_by_its_least() -> None:
+    """A median above the required value may hide a size that is not."""
+    took = {
+        name: neural_video._Took({"insightface": 40.0, "ours": ours}, {"insightface": 30.0, "ours": 2.0}, 51.0)
+        for name, ours in (("512", 8.0), ("720p", 8.0), ("1080p", 16.0))
+    }
+    figures = neural_video.NeuralVideoFigures(
+        post_ratio=neural_video._posts(took),
+        detector_ratio=neural_video._detectors(took, "ours"),
+        detector_ratio_least=neural_video._detectors(took, "ours", min),
+        psnr_db=51.0,
+    ).as_json()
+    assert (figures["detector_ratio"], figures["detector_ratio_least"]) == (5.0, 2.5)
+    assert figures["met"] == {
+        "post_ratio": {"512": True, "720p": False, "1080p": False},
+        "detector_ratio": False,
+        "psnr_db": True,
+    }
 
 
 def test_the_random_graph_keeps_the_swappers_contract() -> None:

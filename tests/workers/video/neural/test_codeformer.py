@@ -1,5 +1,6 @@
 """CodeFormer in the pipeline, on a stand-in graph that brightens by what the fidelity leaves it."""
 
+from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
@@ -11,6 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from schemas.errors import ModelRefused
 from tests.workers.video.neural import standins
+from workers.models.bound import Bound
 from workers.models.manifest import CODEFORMER
 from workers.models.runtime import Network, Runtime
 from workers.video.engine import FaceOutcome, FaceSettings, FaceTuning, Frame
@@ -51,14 +53,21 @@ def graph(*, factor: float = 1.0, image: str = "image") -> bytes:
 
 
 class Counted(Network):
-    """A network that counts its runs."""
+    """A network that counts its runs on frames."""
 
     def __init__(self, network: Network) -> None:
-        self.inner, self.runs = network, 0
+        self.inner, self.outputs, self.runs = network, network.outputs, 0
 
-    def run(self, feeds: Any) -> list[NDArray[Any]]:
-        self.runs += 1
-        return self.inner.run(feeds)
+    def bind(self, shapes: Mapping[str, tuple[int, ...]]) -> Bound:
+        bound = self.inner.bind(shapes)
+        run = bound.run
+
+        def counted() -> Mapping[str, NDArray[Any]]:
+            self.runs += 1
+            return run()
+
+        bound.run = counted  # type: ignore[method-assign]
+        return bound
 
 
 def network() -> Counted:
@@ -121,6 +130,13 @@ def test_a_changed_fidelity_holds_from_the_next_frame() -> None:
     assert counted.runs == 3
 
 
+def test_a_network_that_changes_nothing_gives_every_level_of_every_channel_back() -> None:
+    enhancer = CodeFormerEnhancer(network(), fidelity=1.0, every=1)
+    crop: Frame = np.random.default_rng(1).permuted(np.arange(512 * 512 * 3, dtype=np.uint8)).reshape(512, 512, 3)
+    given = crop.copy()
+    np.testing.assert_array_equal(enhancer._restored(crop, 1.0), given)
+
+
 def test_an_answer_that_is_no_picture_leaves_the_swapped_face_as_it_is() -> None:
     broken = Runtime("cpu").open(graph(factor=float("nan")), contracts.ENHANCER, label="stand-in")
     (made,) = CodeFormerEnhancer(broken, fidelity=0.5, every=1).enhance([patch(TrackMemory())])
@@ -148,7 +164,7 @@ def test_in_the_engine_a_swapped_face_comes_out_enhanced(portrait: Frame) -> Non
     for every in (0, 1):
         enhancer = load_codeformer(store, runtime, fidelity=0.0, every=every)
         engine = load_neural_face(store, runtime, enhancer=enhancer)
-        session = engine.open(FaceSettings(), engine.enrol(portrait))
+        session = engine.open(FaceSettings(), [engine.enrol(portrait)])
         (result,) = engine.process([(session, frame, 0)])
         assert result.outcome is FaceOutcome.SWAPPED
         assert ("enhance" in result.stages_us) == bool(every)
@@ -165,7 +181,7 @@ def test_enhanced_faces_side_by_side_do_not_show_each_other_raw(portrait: Frame)
     models = standins.folder(**{CODEFORMER: graph()})
     enhancer = load_codeformer(models, Runtime("cpu"), fidelity=1.0, every=1)
     engine = load_neural_face(models, Runtime("cpu"), enhancer=enhancer)
-    session = engine.open(FaceSettings(max_faces=2), engine.enrol(portrait))
+    session = engine.open(FaceSettings(max_faces=2), [engine.enrol(portrait)] * 2)
     (result,) = engine.process([(session, frame, 0)])
     assert result.faces == 2
     tinted = np.abs(result.frame.astype(np.int16) - frame).mean(axis=2)

@@ -66,6 +66,19 @@ def test_four_frames_without_the_detector_stay_on_the_face(clip: list[Frame]) ->
     assert np.mean(apart) < 0.08
 
 
+def test_a_face_is_followed_far_from_where_it_began(clip: list[Frame], face: Detection) -> None:
+    """Also beyond the part of the picture that was first looked at."""
+    model = FlowModel()
+    fit = model.begin(clip[0], face)
+    for step in range(1, 41):
+        assert fit is not None
+        fit = model.move(fit, moved(clip[0], np.array([[1.0, 0, -3.0 * step], [0, 1, 0]])))
+    assert fit is not None
+    eyes = np.linalg.norm(face.keypoints[1] - face.keypoints[0])
+    expected = face.keypoints - f32([120, 0])
+    assert np.linalg.norm(fit.landmarks - expected, axis=1).max() < 0.05 * eyes
+
+
 @pytest.mark.parametrize("what", ["black", "grey board", "elsewhere"])
 def test_a_face_that_is_gone_is_given_up(clip: list[Frame], face: Detection, empty: Frame, what: str) -> None:
     gone = clip[0].copy()
@@ -79,6 +92,28 @@ def test_a_face_that_is_gone_is_given_up(clip: list[Frame], face: Detection, emp
     fit = model.begin(clip[0], face)
     assert fit is not None
     assert model.move(fit, gone) is None
+
+
+def cloth(seed: int) -> Frame:
+    """Return (240, 240, 3) of a fine texture, everywhere different."""
+    noise = np.random.default_rng(seed).integers(0, 256, (240, 240, 3)).astype(np.uint8)
+    soft = np.asarray(cv2.GaussianBlur(noise, (0, 0), 1.5), np.float32)
+    return np.asarray((soft - soft.min()) * 255 / (soft.max() - soft.min()), np.uint8)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_what_moves_before_half_the_face_does_not_take_its_keypoints_along(seed: int) -> None:
+    """A point under it lands somewhere, and LK is sure of it; the way back leads elsewhere. Too many to outvote."""
+    points = f32([[95, 100], [145, 100], [120, 122], [100, 145], [140, 145]])
+    before = cloth(seed)
+    after = np.roll(before, (3, 5), axis=(0, 1))
+    after[:, 120:] = cloth(seed + 100)[:, 120:]
+    model = FlowModel()
+    fit = model.begin(before, Detection(0.9, f32([70, 60, 170, 180]), points))
+    assert fit is not None
+    followed = model.move(fit, after)
+    assert followed is not None
+    assert np.linalg.norm(followed.landmarks - points - f32([5, 3]), axis=1).max() < 0.25
 
 
 def test_a_lost_face_is_hidden_and_asks_for_the_detector(clip: list[Frame], face: Detection, empty: Frame) -> None:

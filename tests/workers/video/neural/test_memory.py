@@ -13,7 +13,7 @@ from workers.video.engine import FaceOutcome, FaceSettings, Frame
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads the process's memory from /proc")
 def test_two_thousand_frames_leave_memory_where_it_was(clip: list[Frame], portrait: Frame) -> None:
     engine = standins.neural_engine()
-    session = engine.open(FaceSettings(), engine.enrol(portrait))
+    session = engine.open(FaceSettings(), [engine.enrol(portrait)])
     frames = [*clip[:60], *clip[60:0:-1]]  # there and back, so that nothing jumps
 
     def play(first: int, count: int) -> int:

@@ -55,6 +55,14 @@ def test_a_face_across_the_edge_is_pasted_as_far_as_it_is_in_view(x: float, y: f
     assert frame.max() > 200
 
 
+@pytest.mark.parametrize("width", [1, 2, 10, 17, 33])
+def test_a_narrow_frame_is_pasted_into_over_its_width(width: int) -> None:
+    frame = grey(300, width)
+    Paster().paste(frame, WHITE, placed(1.5, 5, width / 2, 150))
+    assert (frame[140:160] == 255).all()
+    assert (frame[:20] == 100).all()
+
+
 @pytest.mark.parametrize(("x", "y"), [(-500, -500), (200, 5000)])
 def test_a_face_out_of_view_changes_nothing(x: float, y: float) -> None:
     frame = grey()
@@ -90,6 +98,19 @@ def test_a_mask_fades_to_nothing_at_the_border_and_adds_up() -> None:
         assert max(mask[[0, -1]][..., :3].max(), mask[:, [0, -1]][..., :3].max()) < 10
         assert (mask[..., 0].astype(int) + mask[..., 3] == 255).all()
         assert mask[64, 64, 0] == 255
+
+
+@pytest.mark.parametrize("crop_px", [6, 10, 17, 24, 31, 45, 60, 120, 500])
+@pytest.mark.parametrize("degrees", [0, 20, 45, -135])
+def test_a_small_face_is_as_much_covered_by_its_swap_as_a_large_one(crop_px: int, degrees: float) -> None:
+    """The reference's least rim of ten px would leave most of a face of twenty bare."""
+    frame = grey(800, 800)
+    to_crop = placed(crop_px / 128, degrees, 400, 400)
+    Paster().paste(frame, WHITE, to_crop)
+    rows, columns = np.mgrid[:800, :800]
+    places = np.stack([columns, rows], axis=-1) @ to_crop[:, :2].T + to_crop[:, 2]
+    face = np.hypot((places[..., 0] - 64) / 46, (places[..., 1] - 66) / 56) < 1  # hairline to chin
+    assert ((frame[face].astype(int) - 100) / 155).mean() > 0.9
 
 
 def test_masks_of_one_size_class_are_one() -> None:
