@@ -36,7 +36,7 @@ class RerunExport:
 def require_rerun() -> Any:
     """Return the `rerun` module; raises `Misconfigured` that says how to get it."""
     if find_spec("rerun") is None:
-        raise Misconfigured("--rerun needs the package rerun-sdk, which is not here: pip install 'mirage[rerun]'")
+        raise Misconfigured("--rerun needs the package rerun-sdk, which is not here: pip install -e '.[rerun]'")
     return import_module("rerun")
 
 

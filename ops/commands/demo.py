@@ -76,7 +76,7 @@ def demo(
         from ops.demo.stress_report import show_course  # noqa: PLC0415
         from ops.demo.stress_run import FILES, run_stress  # noqa: PLC0415
     except ModuleNotFoundError as error:
-        raise Misconfigured(f"the demo needs {error.name}; install the extra: pip install 'mirage[demo]'") from None
+        raise Misconfigured(f"the demo needs {error.name}; install the extra: pip install -e '.[demo]'") from None
     messages = Console(stderr=True)
     for kind, choice in (("face", choose_face(settings)), ("voice", choose_voice(settings))):
         messages.print(f"{kind}: {choice.engine} engine ({choice.reason})", soft_wrap=True)

@@ -28,7 +28,7 @@ from ops.wiring import archive_dir
 @click.option(
     "--rerun",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="New file OUT.rrd for the Rerun viewer instead; needs pip install 'mirage[rerun]'.",
+    help="New file OUT.rrd for the Rerun viewer instead; needs pip install -e '.[rerun]'.",
 )
 @click.option("--events-only", is_flag=True, help="Metrics, decisions and facts, without pictures and sound.")
 @json_option

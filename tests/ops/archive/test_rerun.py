@@ -150,7 +150,7 @@ def test_without_the_package_the_command_says_what_to_install(monkeypatch: pytes
     monkeypatch.setattr("ops.archive.rerun_file.find_spec", lambda _: None)
     done = CliRunner().invoke(cli, ["export", "any", "--rerun", str(tmp_path / "out.rrd")])
     assert isinstance(done.exception, Misconfigured)
-    assert "pip install 'mirage[rerun]'" in str(done.exception)
+    assert "pip install -e '.[rerun]'" in str(done.exception)
 
 
 def test_one_file_is_named() -> None:
