@@ -28,12 +28,12 @@ async def require_copy_consent(session: KeptSession, events: Bus) -> None:
 
 def _worn(record: SessionRecord, control: Iterable[Entry]) -> set[tuple[str, str]]:
     """Return (kind, identity) of everything that the session wore, as its record and its facts tell."""
-    pairs = {("voice", record.voice), *(("face", face) for face in record.faces)}
+    pairs = {("voice", record.voice), *(("face", face) for face in (*record.faces, record.face))}
     for entry in control:
         try:
             fact = control_facts.decode(entry.fields.get(EVENT, b""))
         except CodecError:
             continue
         if isinstance(fact, SettingsChanged):
-            pairs |= {("voice", fact.voice or ""), *(("face", face) for face in fact.faces or ())}
+            pairs |= {("voice", fact.voice or ""), *(("face", face) for face in (*(fact.faces or ()), fact.face or ""))}
     return {(kind, identity_id) for kind, identity_id in pairs if identity_id}

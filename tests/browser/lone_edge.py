@@ -13,6 +13,7 @@ from schemas.bus.base import Entry, Planes
 from schemas.bus.redis import RedisBus
 from schemas.events import EVENT, metric_events
 from schemas.facts import ControlFact, control_facts
+from schemas.identity_store import IdentityStore
 from schemas.media import MediaEntry, unpack
 from schemas.message import Message, encode
 from schemas.names import SessionKeys
@@ -48,6 +49,10 @@ class LoneEdge:
     def enrol(self, label: str) -> str:
         """Enrol somebody with face and voice, who is listed as `label`; returns the ID."""
         return self._do(lambda: self._service.identity(subject=label))
+
+    def revoke(self, identity_id: str) -> None:
+        """Revoke the consent of somebody enrolled."""
+        self._do(lambda: IdentityStore(self._planes.events).revoke(identity_id))
 
     def record(self, sid: str) -> SessionRecord:
         """Return what the session was created with."""

@@ -26,9 +26,12 @@ def edge(server_urls: tuple[str, str]) -> Iterator[LoneEdge]:
 
 
 @pytest.fixture(scope="module")
-def ids(edge: LoneEdge) -> dict[str, str]:
-    """Enrol three identities; returns their IDs by label."""
-    return {name: edge.enrol(name) for name in NAMES}
+def ids(edge: LoneEdge) -> Iterator[dict[str, str]]:
+    """Enrol three identities for these tests; returns their IDs by label."""
+    enrolled = {name: edge.enrol(name) for name in NAMES}
+    yield enrolled
+    for identity_id in enrolled.values():
+        edge.revoke(identity_id)  # else other pages offer them first
 
 
 @pytest.fixture

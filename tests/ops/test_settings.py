@@ -1,5 +1,6 @@
 """Settings are read once, and a mistake is named with what is accepted."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -98,3 +99,10 @@ def test_a_data_directory_that_cannot_be_written_is_named(tmp_path: Path) -> Non
     blocked.write_text("", "utf-8")
     with pytest.raises(Misconfigured, match="cannot be written"):
         Installation(blocked / "data").prepare()
+
+
+def test_the_documented_settings_are_those_of_the_code() -> None:
+    """Name by name, with the same words."""
+    spec = (Path(__file__).parents[2] / "SPEC.md").read_text("utf-8")
+    documented = dict(re.findall(r"^\| `(MIRAGE_\w+)` \|.*\| (.*) \|$", spec.partition("### C.8 ")[2], re.MULTILINE))
+    assert documented == {row.name: row.meaning for row in explain(read({}), {})}

@@ -8,6 +8,7 @@ import numpy as np
 from workers.video.pixels import Float, f32
 
 Box = Float  # (4,) xyxy px
+HOLD_FRAMES = 15  # half a second at 30 fps: how long the place, and the identity, of a lost face are kept
 
 T = TypeVar("T")
 

@@ -28,7 +28,7 @@ from workers.video import cover, neighbours
 from workers.video.cadence import Cadence
 from workers.video.cuts import SceneCuts
 from workers.video.engine import Bystanders, FaceOutcome, FaceResult, FaceSettings, FaceTuning, Frame, OnMiss
-from workers.video.face_map import FaceMap, continued
+from workers.video.face_map import FaceMap
 from workers.video.faces import Box, Scene, TrackedFace
 from workers.video.stages import Detector, Enhancer, IdentityT, PatchT, Swapper, SwapRequest, Tracker
 
@@ -61,7 +61,8 @@ class SwapSession(Generic[IdentityT]):
 
     def __post_init__(self) -> None:
         """Begin without anybody in sight."""
-        self.map = FaceMap(len(self.worn))
+        differ = any(identity is not self.worn[0] for identity in self.worn)
+        self.map = FaceMap(len(self.worn), contested=differ or len(self.worn) < self.settings.max_faces)
 
     @property
     def bare(self) -> bool:
@@ -75,7 +76,7 @@ class SwapSession(Generic[IdentityT]):
 
     def remember(self, places: Sequence[Place]) -> None:
         """Go on from the places that an earlier session of these people knew."""
-        self.map = continued(len(self.worn), places)
+        self.map = self.map.continued(places)
 
 
 @dataclass(slots=True, eq=False)
@@ -88,7 +89,7 @@ class _Work(Generic[IdentityT, PatchT]):
     patches: list[tuple[Box, PatchT]] = field(default_factory=list)
     """Each with the box of the face it is for."""
     undressed: list[Box] = field(default_factory=list)
-    """Faces whose identity is not usable: covered whatever the settings."""
+    """Faces whose identity is not usable, or not known yet: covered whatever the settings."""
     detector_ran: bool = False
     error: Exception | None = None
     stages_us: dict[str, int] = field(default_factory=dict)
@@ -235,14 +236,14 @@ def each_once(worn: Sequence[bytes | None], prepare: Callable[[bytes], IdentityT
 def _dressed(work: _Work[IdentityT, PatchT]) -> list[tuple[TrackedFace, IdentityT]]:
     """Return the faces to swap with what they wear; the others leave the scene's faces.
 
-    A face for which there is no identity is a bystander; one whose identity is not usable is covered.
+    A face for which there is no identity is a bystander; one whose identity is not usable or not known yet is covered.
     """
     session, scene = work.session, work.scene
     dressed = []
     for face in scene.faces:
         slot = session.map.worn.get(face.track)
         identity = None if slot is None else session.worn[slot]
-        if slot is None:
+        if slot is None and face.track not in session.map.waiting:
             scene.bystanders.append(face.box)
         elif identity is None:
             work.undressed.append(face.box)

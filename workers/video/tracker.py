@@ -15,7 +15,7 @@ import numpy as np
 
 from workers.video.cadence import Trust
 from workers.video.engine import Frame
-from workers.video.faces import Box, Detection, Scene, TrackedFace, TrackMemory, bounds, overlap, side
+from workers.video.faces import HOLD_FRAMES, Box, Detection, Scene, TrackedFace, TrackMemory, bounds, overlap, side
 from workers.video.geometry import face_size, square_of_detection, square_of_landmarks
 from workers.video.mesh import MARGIN, FaceMesh
 from workers.video.motion import RegionFollower
@@ -27,7 +27,6 @@ MIN_FACE_PX = 24.0  # below, the mesh has fewer pixels than vertices and a swap 
 SAME_FACE_IOU = 0.2  # detector boxes end at the brows, mesh bounds at the hairline
 ONE_FACE_TWICE_IOU = 0.5
 INCUMBENT_BONUS = 1.2  # two faces of like size do not take turns
-HOLD_FRAMES = 15  # half a second at 30 fps: how long a region stays covered after it was last seen
 
 
 @dataclass(frozen=True, slots=True, eq=False)

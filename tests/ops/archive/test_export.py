@@ -75,6 +75,19 @@ async def test_pictures_of_a_session_that_was_not_recorded_need_a_consent_that_c
     assert events.stat().st_mode & 0o777 == 0o600
 
 
+async def test_a_face_that_0_1_0_wrote_down_must_have_allowed_it(
+    planes: Planes, server_urls: tuple[str, str], tmp_path: Path
+) -> None:
+    private = await enrolled(planes, "face", "live")
+    stage = Stage(planes, tmp_path)
+    await stage.create()
+    await stage.publish(10)
+    await planes.events.append(stage.keys.control, {EVENT: encode(SettingsChanged(face=private))})
+    done = mirage(server_urls, tmp_path, "export", stage.sid, "-o", str(tmp_path / "out.mcap"))
+    assert done.returncode == 4
+    assert f"consent for identity {private} does not cover record" in done.stderr
+
+
 @pytest.mark.parametrize("joined", [False, True])
 async def test_each_of_several_faces_must_have_allowed_it(
     planes: Planes, server_urls: tuple[str, str], tmp_path: Path, *, joined: bool

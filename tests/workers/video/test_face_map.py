@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from schemas.media import Place
-from workers.video.face_map import FaceMap, continued
-from workers.video.faces import TrackedFace, TrackMemory
+from workers.video.face_map import FaceMap
+from workers.video.faces import HOLD_FRAMES, TrackedFace, TrackMemory
 
 WIDTH, HEIGHT = 1000, 500
 
@@ -51,9 +51,19 @@ def test_a_stranger_far_from_who_left_gets_what_nobody_wore_yet() -> None:
     assert seen(state, [face(2, 850), face(3, 150)]).worn == {2: 1, 3: 0}
 
 
-def test_a_stranger_takes_what_is_left_over_when_all_were_worn() -> None:
-    state = seen(FaceMap(2), [face(1, 100), face(2, 500)], [face(1, 100)], [face(1, 100), face(3, 950)])
-    assert state.worn == {1: 0, 3: 1}
+def test_a_stranger_takes_what_is_left_over_once_it_is_free_for_half_a_second() -> None:
+    """Until then it may be its wearer, somewhere else, and is not to be shown."""
+    strange = [face(1, 100), face(3, 950)]
+    state = seen(FaceMap(2), [face(1, 100), face(2, 500)], *[strange] * (HOLD_FRAMES - 1))
+    assert (state.worn, state.waiting, state.bystanders) == ({1: 0}, frozenset({3}), frozenset())
+    assert seen(state, [*strange, face(4, 510)]).worn == {1: 0, 4: 1}
+    state = seen(state, strange)
+    assert (state.worn, state.waiting) == ({1: 0, 3: 1}, frozenset())
+
+
+def test_where_everybody_wears_the_same_nobody_waits() -> None:
+    state = seen(FaceMap(1, contested=False), [face(1, 100)], [], [face(2, 900)])
+    assert (state.worn, state.waiting) == ({2: 0}, frozenset())
 
 
 def test_faces_beyond_the_identities_wear_none() -> None:
@@ -65,7 +75,7 @@ def test_faces_beyond_the_identities_wear_none() -> None:
 def test_a_face_that_is_lost_for_a_moment_is_not_given_to_who_stands_beside() -> None:
     """Only half a second later, when its wearer has left."""
     beside = face(2, 200)
-    state = seen(FaceMap(1), [face(1, 100), beside], *[[beside]] * 14)
+    state = seen(FaceMap(1), [face(1, 100), beside], *[[beside]] * (HOLD_FRAMES - 1))
     assert state.worn == {}
     assert seen(state, [face(3, 100), beside]).worn == {3: 0}
     assert seen(state, [beside]).worn == {2: 0}
@@ -89,12 +99,12 @@ def test_a_successor_who_knows_the_places_hands_out_the_same() -> None:
     """Without them it would go from left to right."""
     state = seen(FaceMap(2), [face(1, 800)], [face(1, 800), face(2, 100)])
     there = [face(0, 120), face(1, 790)]
-    assert seen(continued(2, state.places), there).worn == {1: 0, 0: 1}
+    assert seen(FaceMap(2).continued(state.places), there).worn == {1: 0, 0: 1}
     assert seen(FaceMap(2), there).worn == {0: 0, 1: 1}
 
 
 def test_places_of_identities_that_are_no_longer_worn_are_forgotten() -> None:
-    assert continued(1, [Place(0, 1, 2), Place(1, 3, 4)]).places == (Place(0, 1, 2),)
+    assert FaceMap(1).continued([Place(0, 1, 2), Place(1, 3, 4)]).places == (Place(0, 1, 2),)
 
 
 @pytest.mark.parametrize("order", [(0, 1), (1, 0)])

@@ -6,10 +6,10 @@ import pytest
 
 from workers.video.detector import SecondOpinionDetector
 from workers.video.engine import Frame
-from workers.video.faces import Detection, TrackMemory, bounds
+from workers.video.faces import HOLD_FRAMES, Detection, TrackMemory, bounds
 from workers.video.mesh import FaceMesh
 from workers.video.pixels import f32
-from workers.video.tracker import HOLD_FRAMES, MeshTracker
+from workers.video.tracker import MeshTracker
 
 SECONDS = 1 / 30
 
