@@ -18,6 +18,7 @@ holds is not known either.
 
 import os
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -42,8 +43,6 @@ class GpuMemory:
         self._errors = (nvml.NVMLError, nvml.NVMLLibraryMismatchError)
         self._latest: GpuFigures | None = None
         self._silent = False
-        self._stop = threading.Event()
-        self._thread: threading.Thread | None = None
 
     def look(self) -> GpuFigures | None:
         """Return the figures of now, without `grown`; None where they are not known. May take long."""
@@ -67,27 +66,24 @@ class GpuMemory:
         return sum(map(sum, known)) if len(known) == len(own) else None
 
     def watch(self, every_s: float = EVERY_S) -> None:
-        """Take what is held now for what the engine needs, and look again every `every_s` seconds, on a thread."""
+        """Take what is held now for what the engine needs, and look again every `every_s` seconds, on a thread.
+
+        The thread ends with the process.
+        """
         warm = self._latest = self.look()
         if warm is not None and warm.held is not None:
             self._latest = replace(warm, grown=0)
-        self._thread = threading.Thread(target=self._watch, args=(warm, every_s), name="gpu-memory", daemon=True)
-        self._thread.start()
+        threading.Thread(target=self._watch, args=(warm, every_s), name="gpu-memory", daemon=True).start()
 
     def figures(self) -> GpuFigures | None:
         """Return what was found last; None while nothing is watched or known. Takes no time."""
         return self._latest
 
-    def close(self) -> None:
-        """Stop watching."""
-        self._stop.set()
-        if self._thread is not None:
-            self._thread.join()
-
     def _watch(self, warm: GpuFigures | None, every_s: float) -> None:
         base = None if warm is None else warm.held
         try:
-            while not self._stop.wait(every_s):
+            while True:
+                time.sleep(every_s)
                 found = self.look()
                 if found is not None and found.held is not None:
                     base = found.held if base is None else base

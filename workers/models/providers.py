@@ -90,10 +90,11 @@ def taken(assigned: Iterable[tuple[str, str]]) -> tuple[int, dict[str, int]]:
 
 
 def shortfall(provider: str, assigned: Iterable[tuple[str, str]]) -> str:
-    """Return what `provider` left to the CPU that it was chosen for, or "" where it does its work; `assigned` as above.
+    """Return what `provider` left to others that it was chosen for, or "" where it does its work; `assigned` as above.
 
     On a GPU no convolution and no matrix product may be left: each would copy its pictures there and back. CoreML takes
-    fewer forms of them, so there only a graph of which it takes none is idle.
+    fewer forms of them, so there only a graph of which it takes none is idle. TensorRT may share them with CUDA's
+    provider, and must take one.
     """
     nodes = list(assigned)
     count, left = taken(nodes)
@@ -101,9 +102,12 @@ def shortfall(provider: str, assigned: Iterable[tuple[str, str]]) -> str:
         return f"{provider} takes nothing of it, the CPU all {len(nodes)} nodes"
     heavy = [(execution, kind) for execution, kind in nodes if any(name in kind for name in _HEAVY)]
     idle = Counter(kind for execution, kind in heavy if execution == EXECUTION[CPU])
-    if not idle or (provider == "coreml" and idle.total() < len(heavy)):
-        return ""
     of = Counter(kind for _, kind in heavy)
+    if not idle or (provider == "coreml" and idle.total() < len(heavy)):
+        if not heavy or any(execution == EXECUTION[provider] for execution, _ in heavy):
+            return ""
+        counts = ", ".join(f"{number} {kind}" for kind, number in of.most_common())
+        return f"{provider} takes none of its {counts}, {', '.join(sorted({name for name, _ in heavy}))} does"
     counts = ", ".join(f"{number} of {of[kind]} {kind}" for kind, number in idle.most_common())
     return f"{provider} takes {count} of its {len(nodes)} nodes and leaves {counts} to the CPU"
 

@@ -24,7 +24,6 @@ from workers.models.graph_bytes import inspect
 from workers.models.protobuf import delimited, number
 from workers.models.providers import CPU, EXECUTION, Profile, engine_folder, requested, shortfall, taken
 
-_ON_CUDA = ("tensorrt", "cuda")
 _log = structlog.get_logger(__name__)
 _DTYPES = {"float": "float32", "double": "float64"}  # ONNX Runtime's names that are not NumPy's
 
@@ -101,7 +100,7 @@ class Runtime:
                 raise Misconfigured(f"MIRAGE_PROVIDER={provider} does not run here: {problem}")
         if cuda_graphs and self.provider != "cuda":
             _log.warning("graphs_are_not_recorded", provider=self.provider, reason="only CUDA's own provider does so")
-        self.gpu = open_gpu_memory() if self.provider in _ON_CUDA else None
+        self.gpu = open_gpu_memory() if self.on_cuda else None
         """Memory of the GPU; None where there is none, or its driver does not tell."""
         self._uses: dict[str, MemoryUse] = {}
 
@@ -110,20 +109,30 @@ class Runtime:
         """Whether graphs run on more than the CPU."""
         return self.provider != CPU
 
+    @property
+    def on_cuda(self) -> bool:
+        """Whether graphs run on an NVIDIA GPU, whose memory CUDA's buffers are in: TensorRT shares them."""
+        return self.provider in ("tensorrt", "cuda")
+
     def open(self, graph: bytes, contract: GraphContract, *, label: str, profile: Profile | None = None) -> Network:
         """Open ONNX bytes on this runtime's provider and check them against `contract`.
 
         `profile`: the shapes to come, where they differ, for TensorRT to build one engine for all. It wants them for
         every part of the graph that it takes; where it takes less than the whole, it builds as they come instead.
         Raises `ModelRefused` naming `label` for a graph that is not ONNX, keeps weights elsewhere, does not load or
-        does not match, and `Misconfigured` when the provider did not take it.
+        does not match, and `Misconfigured` when the provider did not take it or its engines cannot be kept.
         """
         facts = inspect(graph, label=label)
         digest = hashlib.sha256(graph).hexdigest()
         if self.provider == "tensorrt" and self._cache_dir is not None:
-            engine_folder(self._cache_dir, graph_sha256=digest, ort_version=ort.__version__).mkdir(
-                parents=True, exist_ok=True
-            )
+            folder = engine_folder(self._cache_dir, graph_sha256=digest, ort_version=ort.__version__)
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise Misconfigured(
+                    f"TensorRT's engines cannot be kept in {folder}: {error.strerror}; a folder that can be written is "
+                    "needed"
+                ) from error
         providers = requested(
             self.provider,
             graph_sha256=digest,
@@ -152,7 +161,7 @@ class Runtime:
             resident_bytes=_grown(before, after),
             device_bytes=_grown(held_before, held_after),
         )
-        network = Network(session, device=CUDA if self.provider in _ON_CUDA else HOST, use=use)
+        network = Network(session, device=CUDA if self.on_cuda else HOST, use=use)
         contract.check(network.inputs, network.outputs, label=label)
         self._uses[label] = use
         return network

@@ -3,7 +3,7 @@
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -34,15 +34,14 @@ def _no_choice(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def watched() -> Iterator[tuple[FakeCard, FakeNvml, GpuMemory]]:
+def watched() -> tuple[FakeCard, FakeNvml, GpuMemory]:
     """Watch a card of which this process holds 700 bytes when its engine is warm."""
     card = FakeCard("GPU-0", used=900, processes=[Process(ME, 700)])
     nvml = FakeNvml(card)
     memory = GpuMemory(nvml)
     assert memory.figures() is None
-    memory.watch(0.001)
-    yield card, nvml, memory
-    memory.close()
+    memory.watch(0.01)
+    return card, nvml, memory
 
 
 async def shows(memory: GpuMemory, wanted: Callable[[GpuFigures | None], bool]) -> None:
@@ -87,7 +86,7 @@ async def test_a_driver_that_fails_leaves_nothing_stale_is_logged_once_and_may_r
     assert memory.figures() == GpuFigures(held=700, grown=0, used=900, total=24_000)
 
 
-def test_asking_for_the_figures_does_not_ask_the_driver_and_when_the_watch_ends_there_are_none() -> None:
+def test_asking_for_the_figures_does_not_ask_the_driver() -> None:
     """The event loop asks; only the thread may wait for a driver that hangs."""
     nvml = FakeNvml(FakeCard("GPU-0"))
     memory = GpuMemory(nvml)
@@ -95,7 +94,16 @@ def test_asking_for_the_figures_does_not_ask_the_driver_and_when_the_watch_ends_
     before = nvml.looks
     assert memory.figures() is not None
     assert nvml.looks == before
-    memory.close()
+
+
+def test_when_the_watch_ends_by_a_mistake_no_stale_figures_stay() -> None:
+    nvml = FakeNvml(FakeCard("GPU-0"))
+    memory = GpuMemory(nvml)
+    memory.watch(3600)
+    assert memory.figures() is not None
+    nvml.refusal = AssertionError("a mistake")
+    with pytest.raises(AssertionError, match="a mistake"):
+        memory._watch(None, 0)
     assert memory.figures() is None
 
 
@@ -214,13 +222,12 @@ def voice_on(runtime: Runtime) -> object:
 @pytest.mark.parametrize("load", [face_on, voice_on])
 def test_a_neural_engine_tells_its_gpus_memory_once_it_is_warm(load: Callable[[Runtime], object]) -> None:
     runtime = Runtime("cpu")
-    gpu = runtime.gpu = GpuMemory(FakeNvml(FakeCard("GPU-0", used=900, processes=[Process(ME, 700)])))
+    runtime.gpu = GpuMemory(FakeNvml(FakeCard("GPU-0", used=900, processes=[Process(ME, 700)])))
     engine = load(runtime)
     assert isinstance(engine, MemoryFigures)
     assert engine.memory() is None
     runtime.settle()
     assert engine.memory() == GpuFigures(held=700, grown=0, used=900, total=24_000)
-    gpu.close()
 
 
 @pytest.mark.parametrize("load", [face_on, voice_on])

@@ -91,6 +91,14 @@ def test_a_gpu_that_leaves_any_of_the_work_to_the_cpu_falls_short() -> None:
     assert shortfall("cuda", [(cpu, "Shape")]) == "cuda takes nothing of it, the CPU all 1 nodes"
 
 
+def test_tensorrt_that_leaves_all_of_the_work_to_cuda_falls_short() -> None:
+    tensorrt, cuda, cpu = (EXECUTION[name] for name in ("tensorrt", "cuda", "cpu"))
+    nodes = [(tensorrt, "Cast"), (cuda, "Conv"), (cuda, "Conv"), (cuda, "Gemm"), (cpu, "Shape")]
+    assert shortfall("tensorrt", nodes) == "tensorrt takes none of its 2 Conv, 1 Gemm, CUDAExecutionProvider does"
+    assert shortfall("tensorrt", [*nodes, (tensorrt, "Conv")]) == ""
+    assert shortfall("tensorrt", [(cuda, "Cast"), (cpu, "Shape")]) == ""
+
+
 def test_coreml_may_leave_forms_that_it_does_not_know_but_not_all() -> None:
     cpu, coreml = EXECUTION["cpu"], EXECUTION["coreml"]
     assert shortfall("coreml", [(coreml, "Conv"), (cpu, "MatMul")]) == ""

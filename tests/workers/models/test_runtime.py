@@ -38,6 +38,23 @@ def test_a_provider_that_does_not_run_here_is_an_error_and_not_the_cpu(name: str
         Runtime(name)
 
 
+def test_nvidias_providers_are_those_on_cuda() -> None:
+    chosen, found = Runtime("cpu"), []
+    for chosen.provider in providers.EXECUTION:
+        if chosen.on_cuda:
+            found.append(chosen.provider)
+    assert found == ["tensorrt", "cuda"]
+
+
+def test_a_folder_that_cannot_keep_engines_is_an_error_that_names_it(tmp_path: Path) -> None:
+    taken = tmp_path / "cache"
+    taken.write_text("a file lies there")
+    chosen = Runtime("cpu", cache_dir=taken)
+    chosen.provider = "tensorrt"
+    with pytest.raises(Misconfigured, match=rf"engines cannot be kept in {taken}/tensorrt/.*: Not a directory"):
+        chosen.open(graphs.scaled(), SCALER, label="scaler")
+
+
 def test_an_unknown_provider_is_an_error_that_names_the_known() -> None:
     with pytest.raises(Misconfigured, match=r"no such provider; accepted are auto, tensorrt, cuda, coreml, cpu"):
         Runtime("gpu")

@@ -133,11 +133,15 @@ def load_neural_face(
 
 def _swapper_network(runtime: Runtime, graph: bytes, label: str) -> Network:
     """Open a swapper for batches; one that cannot be batched swaps face by face, and that is logged."""
-    network = runtime.open(graph, contracts.SWAPPER, label=label)
+    network, profile = runtime.open(graph, contracts.SWAPPER, label=label), profile_of(1, 4, MAX_BATCH)
     if all(tensor.shape[0] is None for tensor in network.inputs):
-        return network
+        if runtime.provider != "tensorrt":
+            return network
+        # Only now: the profile contradicts a locked axis. For a free one no engine was built without it.
+        del network
+        return runtime.open(graph, contracts.SWAPPER, label=label, profile=profile)
     try:
-        return open_batched(runtime, graph, contracts.SWAPPER, label=label, profile=profile_of(1, 4, MAX_BATCH))
+        return open_batched(runtime, graph, contracts.SWAPPER, label=label, profile=profile)
     except ModelRefused as error:
         _log.warning("faces_are_swapped_one_by_one", reason=str(error))
         return network

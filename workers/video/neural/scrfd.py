@@ -104,7 +104,7 @@ def open_detector(runtime: Runtime, graph: bytes, *, label: str, as_bytes: bool 
     says on the CPU. One that does not, or cannot be edited, runs as it came, and that is logged. None does so where it
     pays: on NVIDIA's providers. CoreML would leave the conversion to the CPU, which the host does better.
     """
-    if runtime.provider in ("tensorrt", "cuda") if as_bytes is None else as_bytes:
+    if runtime.on_cuda if as_bytes is None else as_bytes:
         try:
             edited = take_bytes(graph, mean=MEAN, std=STD, label=label)
             network = runtime.open(edited, contracts.DETECTOR_OF_BYTES, label=label)

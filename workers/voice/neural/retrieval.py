@@ -67,21 +67,23 @@ class FaissIndex:
         except ImportError as error:
             raise Misconfigured("an index file needs faiss: pip install -e '.[neural]'") from error
         try:
+            # Without it a damaged length fills the machine's memory before it is refused.
+            faiss.set_deserialization_vector_byte_limit(len(data))
             index: Any = faiss.deserialize_index(np.frombuffer(data, np.uint8))
-        except RuntimeError as error:
+        except (RuntimeError, MemoryError) as error:
             raise ModelRefused(f"not a faiss index: {error}") from error
         if index.d != CHANNELS or not index.ntotal:
             raise ModelRefused(f"index has {index.ntotal} rows of {index.d}; rows of {CHANNELS} (RVC v2) are needed")
-        # Before anything is asked of it: what faiss has not written for a kind aborts the process, and rows that an
-        # inverted file lacks come back as whatever memory held.
-        _refuse_other_kinds(faiss, index)
         self._faiss, self._index = faiss, index
-        self._features: Features = index.reconstruct_n(0, index.ntotal)
-        if not np.isfinite(self._features).all():
-            raise ModelRefused("index has rows that are NaN or infinite; finite ones are needed")
         try:
+            # Before anything is asked of it: what faiss has not written for a kind aborts the process, and rows that
+            # an inverted file lacks come back as whatever memory held.
+            _refuse_other_kinds(faiss, index)
+            self._features: Features = index.reconstruct_n(0, index.ntotal)
+            if not np.isfinite(self._features).all():
+                raise ModelRefused("index has rows that are NaN or infinite; finite ones are needed")
             self.search(self._features[:1])
-        except RuntimeError as error:
+        except (RuntimeError, MemoryError) as error:
             raise ModelRefused(f"index cannot be searched: {error}") from error
 
     def search(self, features: Features) -> tuple[NDArray[np.floating], NDArray[np.integer]]:
@@ -128,7 +130,8 @@ def _refuse_other_rows(faiss: Any, index: Any) -> None:
     sizes = [(number, lists.list_size(number)) for number in range(lists.nlist)]
     held = [faiss.rev_swig_ptr(lists.get_ids(number), size).copy() for number, size in sizes if size]
     ids = np.sort(np.concatenate(held)) if held else np.zeros(0, np.int64)
-    if not np.array_equal(ids, np.arange(index.ntotal)):
+    # Lengths first: a damaged count may be of more rows than any memory holds numbers for.
+    if len(ids) != index.ntotal or not np.array_equal(ids, np.arange(len(ids))):
         spread = f", numbered {ids[0]} to {ids[-1]}" if len(ids) else ""
         raise ModelRefused(
             f"index holds {len(ids)} of the {index.ntotal} rows it counts{spread}; "

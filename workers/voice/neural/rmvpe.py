@@ -33,10 +33,9 @@ _FLOOR = 1e-5
 _CENTS = 20.0 * np.arange(CENTS_BINS) + 1997.3794084376191
 _AROUND = 4  # bins either side of the largest that the mean is taken over
 _UNVOICED = 0.03
-_AT_ONCE = (
-    15  # frames a matrix product: from 2^20 multiplications on OpenBLAS starts threads, and on busy cores waiting
-)
-# for them took ten times as long as the product
+# Frames a matrix product: from 2^20 multiplications on OpenBLAS starts threads, and on busy cores waiting for them took
+# ten times as long as the product.
+_AT_ONCE = 15
 
 Mel = NDArray[np.float32]  # (128, T)
 

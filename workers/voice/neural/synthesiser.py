@@ -194,6 +194,6 @@ def _noted_rate(metadata: Mapping[str, str], *, label: str) -> int | None:
         return None
     try:
         rate = json.loads(metadata["metadata"]).get("samplingRate")
-    except (ValueError, AttributeError) as error:
+        return None if rate is None else int(rate)
+    except (ValueError, TypeError, AttributeError, OverflowError) as error:
         raise ModelRefused(f"{label} has metadata that cannot be read: {error}") from error
-    return None if rate is None else int(rate)

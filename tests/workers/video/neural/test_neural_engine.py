@@ -272,9 +272,10 @@ def test_on_a_cpu_buffers_are_made_when_they_are_needed(bound: list[int], worn: 
     assert bound == [2]
 
 
+@pytest.mark.parametrize("fixed", [True, False])
 @pytest.mark.parametrize("whole", [True, False])
 def test_tensorrt_is_told_the_batches_to_come_or_builds_as_they_come(
-    monkeypatch: pytest.MonkeyPatch, *, whole: bool
+    monkeypatch: pytest.MonkeyPatch, *, whole: bool, fixed: bool
 ) -> None:
     """It refuses to be told where it takes a part of the graph only. This machine's CPU stands in for it."""
     told, open_session = [], runtime._session
@@ -292,7 +293,7 @@ def test_tensorrt_is_told_the_batches_to_come_or_builds_as_they_come(
     monkeypatch.setitem(EXECUTION, "tensorrt", "CPUExecutionProvider")
     monkeypatch.setattr(Runtime, "_refuse_idle", lambda *_: None)
     with capture_logs() as logs:
-        network = _swapper_network(chosen, standins.swapper_graph(fixed=True), SWAPPER)
+        network = _swapper_network(chosen, standins.swapper_graph(fixed=fixed), SWAPPER)
     assert network.inputs[0].shape == (None, 3, 128, 128)
     profile = {
         "trt_profile_min_shapes": "target:1x3x128x128,source:1x512",

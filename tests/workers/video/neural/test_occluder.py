@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from structlog.testing import capture_logs
 
 from schemas.errors import ModelRefused
 from tests.workers.video.neural import standins
@@ -193,8 +194,27 @@ def test_over_budget_it_rests_and_the_swap_covers_all(clip: list[Frame], portrai
 def test_scores_that_are_none_open_nothing(clip: list[Frame], portrait: Frame, covered: list[Frame]) -> None:
     nothing = standins.segmenter_graph(factor=float("nan"))
     broken = Runtime("cpu").open(nothing, contracts.SEGMENTER, label="stand-in")
-    kept = play(engine_with(Occluder(broken)), portrait, clip[:4])
+    with capture_logs() as logs:
+        kept = play(engine_with(Occluder(broken)), portrait, clip[:4])
     assert all((one == other).all() for one, other in zip(kept, covered, strict=False))
+    assert [line["event"] for line in logs] == ["segmenter_gave_no_scores"] * 4
+
+
+def test_after_a_frame_without_scores_nothing_is_open(portrait: Frame) -> None:
+    class Failing(Scripted):
+        def run(self, feeds: Any) -> list[NDArray[Any]]:
+            (scores,) = super().run(feeds)
+            return [scores * np.nan if self.runs == 3 else scores]
+
+    points = f32(align.template(128) * 1.5 + [60, 50])
+    to_crop = align.similarity(points, align.template(128))
+    assert to_crop is not None
+    said = np.where(np.arange(256)[:, None] < 160, face(), CLOTHES)
+    occluder, memory, found = Occluder(Failing(lambda _: said)), TrackMemory(), []
+    for _ in range(5):
+        patch = NeuralPatch(portrait, points, portrait[:128, :128], to_crop.copy(), memory, Paster())
+        found.append(occluder.enhance([patch])[0].opened is not None)
+    assert found == [False, True, False, False, True]
 
 
 class Overturned(Enhancer[NeuralPatch]):

@@ -148,6 +148,37 @@ def test_half_a_file_is_refused() -> None:
         FaissIndex(made[: len(made) // 2])
 
 
+@pytest.mark.parametrize(
+    ("kind", "at", "value", "named"),
+    [
+        ("Flat", 40, 0xFF, "not a faiss index: .*byte_limit"),  # the length of the rows: terabytes
+        ("IVF16,Flat", 93, 0xFF, "not a faiss index: .*byte_limit"),  # the same of the centres
+        ("IVF16,Flat", 12, 0xFF, "index holds 700 of the 1095216661180 rows it counts"),
+        ("IVF16,Flat", 15, 0x7F, "index holds 700 of the 9151314442816848572 rows it counts"),
+    ],
+)
+def test_a_file_with_a_damaged_length_is_refused(kind: str, at: int, value: int, named: str) -> None:
+    damaged = bytearray(file(kind))
+    damaged[at] = value
+    with pytest.raises(ModelRefused, match=named):
+        FaissIndex(bytes(damaged))
+
+
+@pytest.mark.parametrize("error", [MemoryError, RuntimeError])
+@pytest.mark.parametrize("what", ["deserialize_index", "IndexFlat.reconstruct_n"])
+def test_a_file_that_there_is_no_memory_for_is_refused(
+    monkeypatch: pytest.MonkeyPatch, error: type[Exception], what: str
+) -> None:
+    made = file("Flat")
+
+    def fail(*_: object) -> None:
+        raise error("std::bad_alloc")
+
+    monkeypatch.setattr(f"faiss.{what}", fail)
+    with pytest.raises(ModelRefused, match=r"index.*: std::bad_alloc"):
+        FaissIndex(made)
+
+
 def test_rows_of_another_width_are_refused() -> None:
     with pytest.raises(ModelRefused, match="700 rows of 256; rows of 768"):
         FaissIndex(file("Flat", np.ascontiguousarray(ROWS[:, :256])))

@@ -157,13 +157,16 @@ def test_a_voice_of_rvc_v1_is_refused() -> None:
         load(graph(_echo("audio"), v1, [("audio", FLOAT, ["n"])], ECHO_CONSTANTS))
 
 
-def test_metadata_that_cannot_be_read_is_refused() -> None:
+@pytest.mark.parametrize(
+    "noted", ["[1", "[1]", '{"samplingRate":"fast"}', '{"samplingRate":[1]}', '{"samplingRate":1e999}']
+)
+def test_metadata_that_cannot_be_read_is_refused(noted: str) -> None:
     nodes = [
         node("Expand", ["pitchf", "hop"], "many"),
         node("Reshape", ["many", "flat"], "audio"),
     ]
     with pytest.raises(ModelRefused, match="metadata that cannot be read"):
-        load(graph(nodes, OKADA, [("audio", FLOAT, ["n"])], ECHO_CONSTANTS, {"metadata": "[1"}))
+        load(graph(nodes, OKADA, [("audio", FLOAT, ["n"])], ECHO_CONSTANTS, {"metadata": noted}))
 
 
 def test_noise_is_a_function_of_the_frame() -> None:
