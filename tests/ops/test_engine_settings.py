@@ -120,7 +120,7 @@ def faiss(monkeypatch: pytest.MonkeyPatch) -> None:
     module.__spec__ = ModuleSpec("faiss", None)
     kinds = {"IndexFlat": FaissFile, "IndexFlatL2": None, "IndexFlatIP": None, "IndexIVFFlat": None}
     said = {"METRIC_L2": FaissFile.metric_type, "deserialize_index": FaissFile, "omp_set_num_threads": int}
-    vars(module).update(kinds | said)
+    vars(module).update(kinds | said | {"set_deserialization_vector_byte_limit": int})
     monkeypatch.setitem(sys.modules, "faiss", module)
 
 
