@@ -169,7 +169,8 @@ async def plan(services: Services, wish: SessionWish, caller: Claims) -> Session
     if wish.on_miss == "passthrough" or wish.bystanders == "show" or wish.on_voice_fail == "passthrough":
         caller.need(Scope.PASSTHROUGH)
     faces, voice = followed(wish.face, wish.faces, max_faces=max_faces) or (), wish.voice or ""
-    expires_ms = await consents_end_ms(services, faces, voice, wearer=caller.sub, recorded=wish.record)
+    now_ms = await services.planes.events.now_ms()
+    expires_ms = await consents_end_ms(services, faces, voice, wearer=caller.sub, recorded=wish.record, now_ms=now_ms)
     return SessionRecord(
         sid=secrets.token_hex(16),
         owner=caller.sub,
@@ -181,7 +182,7 @@ async def plan(services: Services, wish: SessionWish, caller: Claims) -> Session
         on_voice_fail=wish.on_voice_fail,
         record=wish.record,
         chunk_ms=chunk_ms,
-        created_ms=await services.planes.events.now_ms(),
+        created_ms=now_ms,
         expires_ms=_NEVER_MS if expires_ms is None else expires_ms,
         config=settings.policy,
     )

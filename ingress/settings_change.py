@@ -17,8 +17,9 @@ async def change_settings(services: Services, record: SessionRecord, wish: Setti
     `BusUnavailable`; nothing has changed then.
     """
     faces = followed(wish.face, wish.faces, max_faces=record.max_faces)
+    now_ms = await services.planes.events.now_ms()
     ends_ms = await consents_end_ms(
-        services, faces or (), wish.voice or "", wearer=record.owner, recorded=record.record
+        services, faces or (), wish.voice or "", wearer=record.owner, recorded=record.record, now_ms=now_ms
     )
     if ends_ms is not None:
         await services.sessions.limit(record.sid, expires_ms=ends_ms)

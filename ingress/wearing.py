@@ -24,13 +24,12 @@ def followed(face: str | None, faces: Sequence[str] | None, *, max_faces: int) -
 
 
 async def consents_end_ms(
-    services: Services, faces: Sequence[str], voice: str, *, wearer: str, recorded: bool
+    services: Services, faces: Sequence[str], voice: str, *, wearer: str, recorded: bool, now_ms: int
 ) -> int | None:
-    """Return when the first of these consents ends (server time); None where nobody is worn.
+    """Return when the first of these consents ends; None where nobody is worn. Times are the server's.
 
     Raises `NotFound` for an unknown identity, `Refused` where `wearer` has no consent, or none to be `recorded`.
     """
-    now_ms = await services.planes.events.now_ms()
     ends_ms = []
     worn = [("face", face) for face in dict.fromkeys(faces)] + [("voice", voice)] * bool(voice)
     for kind, identity_id in worn:

@@ -49,6 +49,10 @@ class Bound:
             self._binding.bind_ortvalue_input(name, value)
         self._options = run_options(graph)
         self._outputs = self._allocate(run_options(NOT_CAPTURED))
+        self.shapes: Mapping[str, tuple[int, ...]] = MappingProxyType(
+            {name: tuple(value.shape()) for name, value in self._outputs.items()}
+        )
+        """Of the outputs, by name."""
         self.run()
 
     def _allocate(self, options: Any) -> dict[str, Any]:

@@ -54,8 +54,7 @@ class Scrfd:
     def _refuse_other_rows(self) -> None:
         """Raise `ModelRefused` unless each output has the rows of its stride; a contract knows widths only."""
         rows = [len(centres) for centres in self._centres]
-        outputs = self._bound.run()
-        found = [len(outputs[name]) for name in self._outputs]
+        found = [self._bound.shapes[name][0] for name in self._outputs]
         expected = rows * (len(found) // len(rows))
         if found != expected:
             raise ModelRefused(
